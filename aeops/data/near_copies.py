@@ -18,7 +18,9 @@ from aeops.data.dataset import read_shards
 from aeops.data.sample_pairs import NEAR, Pairs, unique_pairs
 from aeops.files import make_folder, replace_file, temporary_path
 
-MIN_CORRELATION = 0.985  # of the pixels of two near copies: of 5,000 digits none reaches it by chance, and two reach an audit's 0.98
+MIN_CORRELATION = (
+    0.985  # of the pixels of two near copies: of 5,000 digits none reaches it by chance, and two reach an audit's 0.98
+)
 MAX_BITS = 4  # in which the hashes of near copies differ
 SIDE, LOW = 32, 8  # the image that is transformed, and its frequencies that count, a side
 BANDS, BAND_BITS = 4, 16

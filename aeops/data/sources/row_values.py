@@ -1,6 +1,6 @@
 """Cells of rows that a source reads itself: ids, labels, and the marks of missing values."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -68,6 +68,23 @@ def id_problems(ids: list[str], problems: dict[int, str], on_duplicate: str) -> 
             found[seen[text]] = "its id stands again in a later row, which replaces it"
         seen[text] = row
     return found
+
+
+def rows_that_stay(count: int, problems: Mapping[int, str], ids: Sequence[str] | None) -> list[int]:
+    """Return the rows without a problem, in order; one that replaces an earlier row stands in its place.
+
+    Args:
+        count: of all rows.
+        problems: rows that are set aside.
+        ids: of the rows; None where they have none.
+    """
+    rows = [row for row in range(count) if row not in problems]
+    if ids is None:
+        return rows
+    first: dict[str, int] = {}
+    for row, text in enumerate(ids):
+        first.setdefault(text, row)
+    return sorted(rows, key=lambda row: first[ids[row]])
 
 
 def label_numbers(texts: Sequence[str], recipe: Recipe) -> tuple[np.ndarray, dict[int, str]]:
