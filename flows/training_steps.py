@@ -15,6 +15,7 @@ from prefect.runtime import flow_run
 
 from aeops.data import dvc
 from aeops.data.listed_recipes import list_recipe
+from aeops.data.near_copies_text import warning_text
 from aeops.data.pipeline_files import write_pipeline_files
 from aeops.errors import UsageError
 from aeops.evaluation.before_training import require_enough_samples, require_named_files, require_whole_seed_record
@@ -114,7 +115,21 @@ def ingest_source(recipe: str) -> None:
             say_progress(place)
 
     run_module(arguments, root=project.root, home=project.home, log=stage_log(project, "ingest"), on_poll=report_progress)
-    say_result(f"{read_json(incoming / 'dataset.json')['rows']:,} samples")
+    say_result(ingest_text(read_json(incoming / "dataset.json", "rows")))
+
+
+def ingest_text(document: Mapping[str, Any]) -> str:
+    """Return how many samples the source has, and what has changed since the last accepted ingest; of an incoming dataset.json.
+
+    >>> ingest_text({"rows": 5020, "growth": {"read": 23, "counts": {"new": 20, "replaced": 3, "unread": 4997}}})
+    '5,020 samples: 23 read, 20 new, 3 replaced'
+    """
+    text = f"{document['rows']:,} samples"
+    if growth := document.get("growth"):
+        counts = [f"{count:,} {name.replace('_', ' ')}" for name, count in growth["counts"].items() if name != "unread"]
+        counts.sort(key=lambda part: not part.endswith(" new"))
+        text += f": {growth['read']:,} read, {', '.join(counts) or 'nothing new'}"
+    return text
 
 
 @pipeline_step("validate", "checks every sample and the set as a whole")
@@ -127,8 +142,11 @@ def validate_incoming(recipe: str, stage: PreloadedProcess) -> None:
     incoming = project.incoming(checked.data.dataset)
     try:
         stage.run(["--recipe", str(project.recipe_file(recipe)), "--incoming", str(incoming)])
-        rows = read_json(project.validation(checked.data.dataset) / "validation.json", "rows")["rows"]
+        validation = read_json(project.validation(checked.data.dataset) / "validation.json", "rows")
+        rows = validation["rows"]
         say_result(f"{rows['accepted']:,} accepted, {rows['quarantined']:,} set aside")
+        if warning := warning_text(validation.get("near_copies") or {}):
+            print(f"warning: {warning} (data.near_copies; all of them: ae audit {recipe})", file=sys.stderr, flush=True)
         shutil.rmtree(incoming)
     finally:
         pages = project.data_docs / checked.data.dataset / "index.html"

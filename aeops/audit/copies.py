@@ -1,7 +1,6 @@
 """Pairs of samples that are the same: exactly, nearly, or as windows that share steps."""
 
 import re
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -10,7 +9,7 @@ from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
 from aeops.audit.features import AuditSamples
-from aeops.audit.findings import EXACT, NEAR
+from aeops.data.sample_pairs import EXACT, NEAR, Pairs, unique_pairs
 
 IMAGE_LIMIT = 0.98  # correlation of pixels
 VALUES_LIMIT = 0.999  # of other values, each scaled by its spread over the set
@@ -21,30 +20,6 @@ _PROJECTION_ROWS = 5_000  # that the projection is fitted to
 _TEXT_ROWS = 1_024  # that are joined at once
 _WORD = re.compile(r"\w+")
 _SMALLEST_NORM = 1e-6
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Pairs of one relation.
-
-    Attributes:
-        relation: see `aeops.audit.findings`.
-        first, second: (k,) rows, `first` below `second`, each pair once.
-        similarity: (k,) from the limit to 1.
-    """
-
-    relation: str
-    first: np.ndarray
-    second: np.ndarray
-    similarity: np.ndarray
-
-
-def unique_pairs(relation: str, first: np.ndarray, second: np.ndarray, similarity: np.ndarray) -> Pairs:
-    """Return pairs in order, each once with its highest similarity."""
-    low, high = np.minimum(first, second), np.maximum(first, second)
-    table = pd.DataFrame({"first": low, "second": high, "similarity": similarity})
-    best = table[low != high].groupby(["first", "second"], as_index=False)["similarity"].max()
-    return Pairs(relation, best["first"].to_numpy(np.int64), best["second"].to_numpy(np.int64), best["similarity"].to_numpy())
 
 
 def exact_pairs(sha256: pd.Series, splits: pd.Series) -> Pairs:

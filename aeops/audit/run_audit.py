@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ae_models.spec import join_names
-from aeops.audit.copies import Pairs, exact_pairs, near_limit, near_method, near_pairs
+from aeops.audit.copies import exact_pairs, near_limit, near_method, near_pairs
 from aeops.audit.features import AuditSamples, read_samples
-from aeops.audit.findings import NEAR, AuditReport, CopyCheck, CopyPair, LabelCheck, LabelSuspect, Leak
+from aeops.audit.findings import AuditReport, CopyCheck, CopyPair, LabelCheck, LabelSuspect, Leak
 from aeops.audit.label_errors import (
     FOLDS,
     MIN_CLASS_SAMPLES,
@@ -21,8 +21,9 @@ from aeops.audit.label_errors import (
     estimate_probabilities,
     rank_suspects,
 )
-from aeops.audit.shared_steps import shared_step_pairs
 from aeops.audit.subject import AuditSubject
+from aeops.data.sample_pairs import NEAR, Pairs
+from aeops.data.shared_steps import shared_step_pairs
 
 MAX_SAMPLES = 100_000
 EXAMPLES = 60  # suspects, pairs and leaks that are listed

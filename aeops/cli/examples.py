@@ -14,6 +14,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "sweep": ("ae sweep digits --over train.learning_rate=0.003,0.006,0.01",),
     "audit": ("ae audit digits --near 0.98",),
     "quarantine": ("ae quarantine digits", "ae quarantine digits --reason label --json"),
+    "forget": ('ae forget digits --ids gone.txt --why "consent withdrawn"',),
     "score": ("ae score digits parts.npy --explain", "ae score digits --inbox"),
     "serve": ("ae serve digits --port 8100",),
     "embed": ("ae embed digits parts.npy -o codes.parquet",),

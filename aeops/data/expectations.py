@@ -14,7 +14,7 @@ from ae_models.spec import BOOLEAN, CATEGORY, DATE
 from aeops.kinds.interface import load_kind
 from aeops.kinds.results import ExpectedRange, ExpectedValue
 from aeops.recipe.reader import Recipe
-from aeops.recipe.sections import RangeSpec
+from aeops.recipe.sections import REFUSE, RangeSpec
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def sample_checks(recipe: Recipe, dtype: str) -> list[ExpectationCheck]:
     shape = "x".join(map(str, recipe.fit.input.stored_shape))
     is_original = gxe.ExpectColumnValuesToBeNull(column="duplicate_of")
     duplicate_checks = []
-    if recipe.validate.duplicates == "refuse":
+    if recipe.on_duplicate == REFUSE:
         duplicate_checks.append(ExpectationCheck("duplicate", "samples that equal no earlier one", "a copy of {}", is_original))
     checks = [
         _choice_check("shape", "{}", "shape", [shape], shape),

@@ -51,6 +51,8 @@ STATE_FILES = (
     StateFile("last-run/*.json", RUN_AGAIN, is_vital=False),
     StateFile("standing/*.json", RUN_AGAIN, is_vital=False),
     StateFile("incoming/*/dataset.json", ACCEPT_AGAIN),
+    StateFile("forgetting/*.json", "ae forget RECIPE --ids FILE --why TEXT, with a recipe whose data.dataset is {name}"),
+    StateFile("source-records/*.json", REMOVE, is_vital=False),
     StateFile("validation/*/validation.json", ACCEPT_AGAIN),
     StateFile("reports/*/comparison.json", RUN_AGAIN),
     StateFile("reports/*/evidence.json", RUN_AGAIN),

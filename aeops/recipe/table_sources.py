@@ -83,7 +83,7 @@ class TableSource(SourceSpec):
     labels: str | None = None  # the column, or the array of an .npz file, with one whole number or name a row
     group: str | None = None  # the column whose equal values share a split
     samples: str = "X"  # the array of an .npz file that holds the rows
-    id: str | None = None  # the column with the id that each row keeps; a row whose id came before is set aside
+    id: str | None = None  # the column with the id that each row keeps; of two rows with one id the later one counts
     table: str | None = None  # the sheet of a workbook, or the table of a database; none: the only one
     query: str | None = None  # SQL whose result is the table, of a database
     text: TextFormat | None = None  # dialect of text files; none: commas, UTF-8, a header line, and no row of another length
@@ -150,7 +150,7 @@ class TextsSource(SourceSpec):
     text: str | None = None  # the key or column with the text; none: of .txt files
     unit: str = bounded_field("line", one_of=("line", "file"))  # of .txt files: what one text is
     labels: str | None = None  # the key or column with one whole number or name a text
-    id: str | None = None  # the key or column with the id that each text keeps; one whose id came before is set aside
+    id: str | None = None  # the key or column with the id that each text keeps; of two with one id the later one counts
     group: str | None = None  # the key or column whose equal values share a split
     dialect: TextFormat | None = None  # of a text file of rows; none: commas, UTF-8, a header line
     shortest: int = bounded_field(1, low=1, high=65536)  # characters of a text; what is shorter is set aside

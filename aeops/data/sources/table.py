@@ -77,7 +77,7 @@ def _archive_samples(path: Path, recipe: Recipe) -> "SourceSamples":
 def _file_samples(files: dict[str, Path], recipe: Recipe) -> "SourceSamples":
     import numpy as np
 
-    from aeops.data.sources.row_values import cell_text, id_problems, label_numbers, without_nulls
+    from aeops.data.sources.row_values import cell_text, id_problems, label_numbers, rows_that_stay, without_nulls
     from aeops.data.sources.samples import SourceSamples, repair_hint, require_source_rows
     from aeops.data.sources.table_files import read_table_files
     from aeops.kinds.table_rows import dataset_rows
@@ -100,10 +100,10 @@ def _file_samples(files: dict[str, Path], recipe: Recipe) -> "SourceSamples":
     ids = None
     if source.id is not None:
         ids = [cell_text(cell) for cell in table.columns[source.id]]
-        problems |= id_problems(ids, problems)
+        problems |= id_problems(ids, problems, recipe.on_duplicate)
     set_aside = dict(table.set_aside)
     set_aside |= {_row_title(table, row, ids): reason for row, reason in sorted(problems.items())}
-    kept = np.array([row for row in range(len(rows)) if row not in problems], np.int64)
+    kept = np.array(rows_that_stay(len(rows), problems, ids), np.int64)
     require_kept(kept, set_aside, recipe)
     return SourceSamples(
         rows[kept],

@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from aeops.audit.copies import Pairs, unique_pairs
-from aeops.audit.findings import SHARED_STEPS
+from aeops.data.sample_pairs import SHARED_STEPS, Pairs, unique_pairs
 
 MIN_SHARED_SHARE = 0.25  # of a window's steps: shorter overlaps are not looked for
 MIN_SHARED_STEPS = 4
