@@ -14,10 +14,11 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 from aeops.data.own_code import own_source_sha256
 from aeops.data.stage_code import stage_sha256
-from aeops.files import data_sha256, file_sha256, replace_file, write_json
+from aeops.files import atomic_write, data_sha256, file_sha256, replace_file
 from aeops.machine.stored_json import read_json_if_whole
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
@@ -138,9 +139,12 @@ def write_incoming(project: Project, dataset: str, record: SourceRecord) -> None
         "left_out": record.left_out,
         "files": {role: [*known.stamp, known.sha256, known.samples] for role, known in record.files.items()},
     }
-    path = incoming_file(project, dataset)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, document)
+    _write(incoming_file(project, dataset), document)
+
+
+def _write(path: Path, document: Mapping[str, Any]) -> None:
+    """Write a record in one line: it may name hundreds of thousands of files."""
+    atomic_write(path, json.dumps(document))
 
 
 def accept_incoming(project: Project, dataset: str, content_sha256: str, accepted_ids: Set[str]) -> None:
@@ -160,7 +164,7 @@ def accept_incoming(project: Project, dataset: str, content_sha256: str, accepte
     for digest, ids in document.get("left_out", {}).items():
         if rest := [identity for identity in ids if identity not in accepted_ids]:
             left_out[digest] = rest
-    write_json(incoming, document | {"content_sha256": content_sha256, "left_out": left_out})
+    _write(incoming, document | {"content_sha256": content_sha256, "left_out": left_out})
     replace_file(incoming, accepted_file(project, dataset))
 
 
@@ -176,7 +180,7 @@ def move_record(project: Project, dataset: str, before: str, after: str) -> None
     file = accepted_file(project, dataset)
     document = read_json_if_whole(file, *KEYS)
     if document is not None and document["content_sha256"] == before:
-        write_json(file, document | {"content_sha256": after})
+        _write(file, document | {"content_sha256": after})
 
 
 def known_sha256(record: SourceRecord | None, role: str, path: Path) -> str:

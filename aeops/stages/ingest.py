@@ -68,7 +68,8 @@ def ingest(recipe: Recipe, project: Project, output: Path, *, whole: bool = Fals
     record = read_record(project, dataset)
     if base is None or record is None or (record.settings_sha256, record.content_sha256) != (settings, base.content_sha256):
         record = None
-    stamps = {role: file_stamp(path) for role, path in load_source(recipe.data.source.kind).files(recipe, project).items()}
+    paths = load_source(recipe.data.source.kind).files(recipe, project)
+    stamps = {role: file_stamp(path) for role, path in paths.items()}
     today = today or datetime.now(UTC).date()
     known = None if record is None or base is None else known_samples(record, base, stamps, recipe, today)
     samples = read_source(recipe, project, known)
@@ -83,7 +84,7 @@ def ingest(recipe: Recipe, project: Project, output: Path, *, whole: bool = Fals
         write_plan(plan, folder)
         write_json(folder / "dataset.json", dataset_document(samples, index, recipe, project, folder, plan))
     if not whole:
-        write_incoming(project, dataset, _reading(samples, plan, settings, stamps, recipe, project))
+        write_incoming(project, dataset, _reading(samples, plan, settings, paths, stamps, record))
 
 
 def known_samples(
@@ -108,14 +109,18 @@ class _KnownIds:
 
 
 def _reading(
-    samples: SourceSamples, plan: GrowthPlan, settings: str, stamps: Mapping[str, Stamp | None], recipe: Recipe, project: Project
+    samples: SourceSamples,
+    plan: GrowthPlan,
+    settings: str,
+    paths: Mapping[str, Path],
+    stamps: Mapping[str, Stamp | None],
+    last: SourceRecord | None,
 ) -> SourceRecord:
-    """Return the record of this reading."""
-    last, files = read_record(project, recipe.data.dataset), {}
-    for role, path in load_source(recipe.data.source.kind).files(recipe, project).items():
-        stamp = stamps.get(role)
-        if stamp is not None and stamp == file_stamp(path):  # else it was written meanwhile, and is read again the next time
-            sha256 = samples.checksums.get(role) or known_sha256(last, role, path)
+    """Return the record of this reading. A file that was written while it was read has none, and is read again the next time."""
+    unread, files = {} if samples.unread is None else samples.unread.checksums, {}
+    for role, stamp in stamps.items():
+        if stamp is not None and (role in unread or stamp == file_stamp(paths[role])):
+            sha256 = samples.checksums.get(role) or known_sha256(last, role, paths[role])
             files[role] = FileRecord(stamp, sha256, samples.file_samples.get(role))
     oldest = None
     if plan.first_days is not None:

@@ -31,4 +31,6 @@ def test_the_documentation_quotes_the_record() -> None:
     text = (ROOT / "docs" / "growing.md").read_text(encoding="utf-8")
     for kind in ("images", "rows"):
         for reading in ("first", "second"):
-            assert f"{record[kind][reading]['ingest_seconds']:.1f} s" in text, (kind, reading)
+            for step in ("ingest", "validate"):
+                measured = record[kind][reading]
+                assert f"{measured[f'{step}_seconds']:.0f} s ({measured[f'{step}_cpu_seconds']:.0f})" in text, (kind, reading)
