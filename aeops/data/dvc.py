@@ -148,7 +148,8 @@ def find_foreign_remote(project: Project) -> str | None:
 
 def _configured_url(project: Project) -> str | None:
     """Return the address of the remote `local` as DVC reads it in the checkout; None where there is no such remote."""
-    config = _read_configuration(*(project.root / ".dvc" / name for name in ("config", "config.local")))
+    folder = project.root / ".dvc"
+    config = _read_configuration(folder / "config", folder / "config.local")
     return config.get(_remote_section("local"), "url", fallback=None)
 
 

@@ -91,14 +91,14 @@ def read_masks(recipe: Recipe, project: Project, source_sha256: str, ids: Sequen
 
 def _require_images(images: "ArchiveArray", recipe: Recipe) -> None:
     """Raise DataError unless the images have the recipe's shape."""
-    from aeops.data.sources.samples import repair_hint, require_dtype
+    from aeops.data.sources.samples import describe_shapes, repair_hint, require_dtype
 
     require_dtype(images.dtype, recipe, images.display_name)
     channels, height, width = recipe.fit.input.shape
     height, width = height * recipe.data.source.shrink, width * recipe.data.source.shrink
     allowed = [(height, width, channels)] + [(height, width)] * (channels == 1)
     if images.shape[1:] not in allowed:
-        expected = " or ".join(f"(n, {', '.join(map(str, shape))})" for shape in allowed)
+        expected = describe_shapes(allowed)
         raise DataError(
             f"{images.display_name}: expected shape {expected} (the recipe's input.shape is {list(recipe.fit.input.shape)}, "
             f"data.source.shrink {recipe.data.source.shrink}), got {images.shape}: {repair_hint(recipe)}"

@@ -1,6 +1,6 @@
 """Cells of rows that a source reads itself: ids, labels, and the marks of missing values."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from functools import cache
 from typing import Any
 
@@ -65,11 +65,18 @@ def label_numbers(texts: Sequence[str], recipe: Recipe) -> tuple[np.ndarray, dic
     distinct = {text: known.get(text, known.get(_whole_number(text), -1)) for text in set(texts)}
     numbers = np.array([distinct[text] for text in texts], np.int64)
     problems = {}
-    for row in np.flatnonzero([texts[row] not in known and numbers[row] == -1 for row in range(len(texts))]).tolist():
+    for row in np.flatnonzero(numbers == -1).tolist():
+        if texts[row] in known:
+            continue
         problems[row] = (
             f"unknown label {texts[row]!r}: data.labels does not name it" if texts[row] else "no label: its cell is empty"
         )
     return numbers, problems
+
+
+def rows_without(problems: Container[int], count: int) -> list[int]:
+    """Return the rows, of so many, that have no problem, in order."""
+    return [row for row in range(count) if row not in problems]
 
 
 def _whole_number(text: str) -> str:

@@ -37,7 +37,7 @@ class TextsReader:
         source: TextsSource = recipe.data.source
         if (fetched := fetched_path(recipe, project)) is not None:
             return list_text_files(fetched) if fetched.is_dir() else {fetched.name: fetched}
-        if any(path.is_dir() for path in project.source_paths(source.path)):
+        if any(map(Path.is_dir, project.source_paths(source.path))):
             next_step = f"put it there or correct data.source.path in recipes/{recipe.name}.yaml, then type ae run {recipe.name}"
             folder = source_folder(project, source.path, next_step)
             if files := list_text_files(folder):
@@ -117,7 +117,9 @@ def read_records(files: dict[str, Path], source: TextsSource) -> Records:
         else:
             _read_rows(path, name, source, records)
     if not records.texts:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in list(records.set_aside.items())[:3])
+        from aeops.data.set_aside import first_reasons
+
+        reasons = "; ".join(first_reasons(records.set_aside, 3))
         raise DataError(f"{source.path}: expected texts, got none{f': {reasons}' if reasons else ''}")
     return records
 
@@ -168,6 +170,7 @@ def _lines(path: Path, prefix: str) -> Iterator[tuple[int, bytes]]:
 
 
 def _read_rows(path: Path, name: str, source: TextsSource, records: Records) -> None:
+    from ae_models.mappings import select_keys
     from aeops.data.sources.table_files import read_table_files
 
     table = read_table_files({name: path}, TableSource(source.path, text=source.dialect))
@@ -175,7 +178,7 @@ def _read_rows(path: Path, name: str, source: TextsSource, records: Records) -> 
         column = getattr(source, key)
         if column is not None and column not in table.columns:
             raise DataError(f"{name}: expected a column {column} (data.source.{key}), got {', '.join(table.columns)}")
-    columns = {column: list(table.columns[column]) for column in (source.text, source.labels, source.id, source.group) if column}
+    columns = select_keys(table.columns, filter(None, (source.text, source.labels, source.id, source.group)))
     for row in range(len(table)):
         record = {column: cells[row] for column, cells in columns.items()}
         records.add(table.row_name(row), record[source.text or ""], record, source)
@@ -188,7 +191,8 @@ def _read_rows(path: Path, name: str, source: TextsSource, records: Records) -> 
 def _samples(records: Records, files: dict[str, Path], recipe: Recipe, project: Project) -> "SourceSamples":
     import numpy as np
 
-    from aeops.data.sources.row_values import cell_text, id_problems, label_numbers
+    from ae_models.mappings import map_values
+    from aeops.data.sources.row_values import cell_text, id_problems, label_numbers, rows_without
     from aeops.data.sources.samples import SourceSamples, require_source_rows
     from aeops.data.sources.spool import spool_to_disk
 
@@ -205,7 +209,7 @@ def _samples(records: Records, files: dict[str, Path], recipe: Recipe, project: 
     set_aside = dict(records.set_aside)
     for row, reason in sorted(problems.items()):
         set_aside[records.names[row]] = reason
-    kept = [row for row in range(len(records.texts)) if row not in problems]
+    kept = rows_without(problems, len(records.texts))
     require_source_rows(len(kept), recipe, source.path)
     length, cut = recipe.fit.input.shape[0], 0
     rows = []
@@ -226,7 +230,7 @@ def _samples(records: Records, files: dict[str, Path], recipe: Recipe, project: 
         metadata={name: count for name, count in counts.items() if count},
         ids=[ids[row] for row in kept],
         set_aside=set_aside,
-        checksums={name: file_sha256(path) for name, path in files.items()},
+        checksums=map_values(file_sha256, files),
     )
 
 
