@@ -70,7 +70,10 @@ def print_comparison(comparison: "VersionComparison", page: "Path") -> None:
     first, second = comparison.first.name, comparison.second.name
     console.print(styled_text((f"{first} and {second}", "bold"), f"  {summary_sentence(comparison)}"), soft_wrap=True)
     for topic in TOPICS:
-        rows = [(one.name, one.first, one.second) for one in comparison.differences if one.topic == topic]
+        rows = []
+        for difference in comparison.differences:
+            if difference.topic == topic:
+                rows.append((difference.name, difference.first, difference.second))
         if rows:
             _print_rows(console, f"what differs: {topic}", ("", first, second), rows)
         else:
@@ -103,7 +106,7 @@ def _print_samples(console: "Console", comparison: "VersionComparison") -> None:
     for one in disagreements[:MAX_ROWS]:
         kind = "novelty" if one.is_novelty else "normal"
         label = str(one.label) if one.label >= 0 else ""
-        rows.append((one.id, kind, label, names[one.flagged_by], *(f"{p_value:.4f}" for p_value in one.p_values)))
+        rows.append((one.id, kind, label, names[one.flagged_by], *map("{:.4f}".format, one.p_values)))
     title = f"the first {len(rows)} of {len(disagreements)} samples they disagree on"
     head = ("sample", "is", "label", "flagged by", f"p of {names['first']}", f"p of {names['second']}")
     _print_rows(console, title, head, rows)

@@ -71,7 +71,8 @@ def own_code_files(root: Path, declared: Iterable[Part | Source | Study]) -> dic
 
 
 def _parts_by_stage(own: OwnParts, recipe: Recipe) -> dict[str, list[Any]]:
-    by_spec: dict[Any, Part | Study] = {declared.spec: declared for declared in (*own.parts, *own.studies)}
+    declared: tuple[Part | Study, ...] = (*own.parts, *own.studies)
+    by_spec: dict[Any, Part | Study] = {one.spec: one for one in declared}
     stages: dict[str, list[Any]] = {stage: [] for stage in OWN_STAGES}
     for prefix, fit in recipe.fits().items():
         for spec in (fit.model.encode, fit.model.decode, *_scores(fit.score), fit.threshold):

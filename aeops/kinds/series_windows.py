@@ -178,6 +178,11 @@ class AlarmInterval:
     peak_score: float
     channels: tuple[tuple[str, float], ...]
 
+    @property
+    def channels_text(self) -> str:
+        """The channels that spoke in words, such as `temperature 80%, pressure 20%`."""
+        return ", ".join(f"{name} {share:.0%}" for name, share in self.channels)
+
     def to_dict(self) -> dict[str, object]:
         """Return the interval ready for JSON, times in ISO 8601."""
         machine = {"machine": self.machine} if self.machine else {}

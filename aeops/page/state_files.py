@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from ae_models.names import names_in
 from aeops.errors import AeError
 from aeops.machine.stored_json import read_json
 from aeops.project import Project
@@ -201,7 +202,7 @@ def read_quarantine(project: Project, dataset: str) -> QuarantineSummary | None:
     import pyarrow.parquet as pq
 
     file = files[-1]
-    columns = [name for name in ("id", "reasons", "label", "source") if name in pq.read_schema(file).names]
+    columns = names_in(("id", "reasons", "label", "source"), pq.read_schema(file).names)
     table = pq.read_table(file, columns=columns)
     reason_counts: Counter[str] = Counter()
     for row_reasons in table.column("reasons").to_pylist():
@@ -246,7 +247,7 @@ def read_monitoring(project: Project, name: str) -> JsonObject | None:
         signals.append(signal)
         if signal.get("verdict") == "alarm":
             alarms.append(signal)
-    pages = {page: (folder / f"{page}.html").is_file() for page in ("page", "drift")}
+    pages = {"page": (folder / "page.html").is_file(), "drift": (folder / "drift.html").is_file()}
     return verdict | {
         "signals": signals,
         "alarms": alarms,

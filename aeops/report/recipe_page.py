@@ -17,6 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from ae_models.checksums import json_sha256
+from ae_models.mappings import map_values
 from aeops.drawing.palette import PAPER_COLOUR
 from aeops.drawing.words import format_number
 from aeops.errors import UsageError
@@ -78,7 +79,7 @@ def recipe_record(measurement: Mapping[str, Any], artifacts: Path, pictures: lis
 def round_numbers(value: Any) -> Any:
     """Return a JSON value with each float rounded to SIGNIFICANT_DIGITS."""
     if isinstance(value, Mapping):
-        return {key: round_numbers(item) for key, item in value.items()}
+        return map_values(round_numbers, value)
     if isinstance(value, list):
         return list(map(round_numbers, value))
     if isinstance(value, float):

@@ -48,7 +48,9 @@ class MaskedImagesReader:
         _require_images(images, recipe)
         rows = images.shape[0]
         require_source_rows(rows, recipe, source.path)
-        masked = sum(int(block.any(axis=(1, 2)).sum()) for block in _find_masks(archive_path, rows, recipe).blocks())
+        masked = 0
+        for block in _find_masks(archive_path, rows, recipe).blocks():
+            masked += int(block.any(axis=(1, 2)).sum())
         label_array = find_array(archive_path, source.path, source.labels, recipe)
         labels = source_labels(label_array.read_all(), rows, recipe, label_array.display_name, images.display_name)
         blocks = _shrunken_images(images, source.shrink)

@@ -14,7 +14,7 @@ def without_nulls(cells: Any, nulls: Sequence[str], is_number: bool = False) -> 
 
     In a column of numbers, numbers are compared by their value: -999 means -999.00, too.
     """
-    numbers = [float(null) for null in nulls if _is_number(null)]
+    numbers = list(map(float, filter(_is_number, nulls)))
     if isinstance(cells, np.ndarray) and cells.dtype.kind in "iuf":
         return np.where(np.isin(cells, numbers), np.nan, cells.astype(np.float64))
 

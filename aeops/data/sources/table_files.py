@@ -149,7 +149,7 @@ def flat_table(table: Any) -> Any:
     """
     import pyarrow as pa
 
-    while any(pa.types.is_struct(field.type) for field in table.schema):
+    while any(map(pa.types.is_struct, table.schema.types)):
         table = table.flatten()
     nested = []
     for column in table.schema:

@@ -19,7 +19,11 @@ def sheet_names(path: Path) -> list[str]:
 
     workbook = load_workbook(path, read_only=True, data_only=True)
     try:
-        return [sheet.title for sheet in workbook.worksheets if next(sheet.iter_rows(max_row=1, values_only=True), None)]
+        names = []
+        for sheet in workbook.worksheets:
+            if next(sheet.iter_rows(max_row=1, values_only=True), None):
+                names.append(sheet.title)
+        return names
     finally:
         workbook.close()
 

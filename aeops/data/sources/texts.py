@@ -22,11 +22,14 @@ from aeops.recipe.reader import Recipe
 from aeops.recipe.table_sources import TableSource, TextsSource
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from aeops.data.sources.samples import SourceSamples
 
 JSON_SUFFIXES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 MAX_LINE_CHARACTERS = 16 * 2**20  # of a text; more is no text of one sample
 SHOWN_CHARACTERS = 60
+BLOCK_ROWS = 1000
 
 
 class TextsReader:
@@ -217,13 +220,12 @@ def _samples(records: Records, files: dict[str, Path], recipe: Recipe, project: 
         content = (records.texts[row] or "").encode(errors="replace")
         cut += len(content) > length
         rows.append(content[:length].decode(errors="ignore").encode().ljust(length, b"\0"))
-    blocks = (np.frombuffer(b"".join(rows[at : at + 1000]), np.uint8).reshape(-1, length) for at in range(0, len(rows), 1000))
     counts = {"cut_texts": cut, "set_aside": len(set_aside)}
     groups = None
     if source.group is not None:
         groups = np.array([cell_text(records.cells["group"][row]) for row in kept])
     return SourceSamples(
-        spool_to_disk(blocks, (length,), np.dtype(np.uint8), project.home / "sources"),
+        spool_to_disk(_byte_blocks(rows, length), (length,), np.dtype(np.uint8), project.home / "sources"),
         None if labels is None else labels[kept],
         source.path,
         groups=groups,
@@ -244,3 +246,11 @@ def _text_problems(records: Records, shortest: int) -> dict[int, str]:
         elif len(text.strip()) < shortest:
             problems[row] = f"fewer than {shortest} characters: {text.strip()!r}"
     return problems
+
+
+def _byte_blocks(rows: list[bytes], length: int) -> "Iterator[np.ndarray]":
+    """Yield samples, uint8 (n, length), of rows of bytes that are all as long."""
+    import numpy as np
+
+    for first in range(0, len(rows), BLOCK_ROWS):
+        yield np.frombuffer(b"".join(rows[first : first + BLOCK_ROWS]), np.uint8).reshape(-1, length)

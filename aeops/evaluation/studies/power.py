@@ -98,7 +98,7 @@ def measure_power_lead(powers: Mapping[str, Power], groups: np.ndarray) -> Power
     best_interval = intervals[best]
     if best_interval is None:
         return PowerLead(margins[best], None)
-    lowest = min(interval[0] for interval in intervals.values() if interval is not None)
+    lowest, _ = min(filter(None, intervals.values()))
     return PowerLead(margins[best], (lowest, best_interval[1]))
 
 
