@@ -19,7 +19,7 @@ from aeops.machine.lock import file_lock
 from aeops.monitoring import paths, retrains, verdict_text
 from aeops.monitoring.decision import decide_retrain
 from aeops.monitoring.retrains import RetrainRecord, format_time
-from aeops.monitoring.verdict import MonitoringVerdict, read_monitoring_verdict, verdicts_by_name
+from aeops.monitoring.verdict import MonitoringVerdict, read_monitoring_verdict
 from aeops.project import Project, find_project
 from aeops.recipe.reader import Recipe, load_recipe
 from flows import flow_run
@@ -92,7 +92,7 @@ def due_retrain(project: Project, recipe: Recipe, document: MonitoringVerdict, n
     previous_retrains = retrains.read_retrains(project, recipe.name)
     if unfinished_retrain := retrains.find_unfinished_retrain(previous_retrains):
         return unfinished_retrain
-    verdicts = verdicts_by_name(document["signals"])
+    verdicts = {signal["name"]: signal["verdict"] for signal in document["signals"]}
     decision = decide_retrain(recipe.name, recipe.monitor, verdicts, previous_retrains, now)
     document["decision"]["retrain"], document["decision"]["why"] = decision.is_due, list(decision.reasons)
     if document["version"] is None or not decision.is_due:

@@ -1,6 +1,6 @@
 """Build and read monitoring's verdict.json: the signals of the last check, the decision about them, and when drift is due."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NotRequired, TypedDict
@@ -72,7 +72,8 @@ def build_monitoring_verdict(
         DataError: a line of retrains.jsonl cannot be read.
     """
     spec: MonitorSpec = recipe.monitor
-    decision = decide_retrain(recipe.name, spec, verdicts_by_name(signals), read_retrains(project, recipe.name), now)
+    verdicts = {signal["name"]: signal["verdict"] for signal in signals}
+    decision = decide_retrain(recipe.name, spec, verdicts, read_retrains(project, recipe.name), now)
     records: list[SignalRecord] = []
     for signal in signals:
         record = signal.copy()
@@ -111,11 +112,6 @@ def is_drift_due(spec: MonitorSpec, last: MonitoringVerdict | None, verdict: Mon
     age = abs(datetime.fromisoformat(verdict["as_of"]) - datetime.fromisoformat(last["drift"]["as_of"]))
     new_alarms = set(alarm_names(verdict)) - set(alarm_names(last))
     return age >= timedelta(days=spec.drift_every_days) or bool(new_alarms)
-
-
-def verdicts_by_name(signals: Iterable[SignalRecord]) -> dict[str, str]:
-    """Return what is said of each signal: quiet, alarm or unknown."""
-    return {signal["name"]: signal["verdict"] for signal in signals}
 
 
 def find_alarms(verdict: MonitoringVerdict) -> list[SignalRecord]:

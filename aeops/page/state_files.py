@@ -12,7 +12,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from ae_models.names import names_in
 from aeops.errors import AeError
 from aeops.machine.stored_json import read_json
 from aeops.project import Project
@@ -202,7 +201,7 @@ def read_quarantine(project: Project, dataset: str) -> QuarantineSummary | None:
     import pyarrow.parquet as pq
 
     file = files[-1]
-    columns = names_in(("id", "reasons", "label", "source"), pq.read_schema(file).names)
+    columns = [name for name in ("id", "reasons", "label", "source") if name in pq.read_schema(file).names]
     table = pq.read_table(file, columns=columns)
     reason_counts: Counter[str] = Counter()
     for row_reasons in table.column("reasons").to_pylist():

@@ -219,7 +219,7 @@ def _warnings_section(verdict: VerdictDocument) -> list[str]:
     warnings = gate_warnings(verdict)
     if not warnings:
         return []
-    return ["## Not checked\n\n" + "\n".join(f"- **Warning**: {warning}" for warning in warnings)]
+    return ["## Not checked\n\n" + "\n".join(map("- **Warning**: {}".format, warnings))]
 
 
 def _rule_result(passed: bool) -> str:
@@ -283,7 +283,7 @@ def describe_limits(recipe: Mapping[str, Any], metrics: Mapping[str, Any]) -> st
         )
     else:
         lines.append("The recipe holds out no novelty: what it would detect was not measured.")
-    return "\n".join(f"- {line}" for line in lines)
+    return "\n".join(map("- {}".format, lines))
 
 
 def _describe_rebuild(recipe: str) -> str:

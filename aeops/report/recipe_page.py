@@ -186,8 +186,8 @@ def _flatten_png(base64_png: str) -> str:
     image = Image.open(io.BytesIO(base64.b64decode(base64_png))).convert("RGBA")
     flat_image = Image.new("RGB", image.size, PAPER_COLOUR)
     flat_image.paste(image, mask=image.getchannel("A"))
-    channels = [channel.tobytes() for channel in flat_image.split()]
-    if channels[0] == channels[1] == channels[2]:
+    red, green, blue = map(Image.Image.tobytes, flat_image.split())
+    if red == green == blue:
         flat_image = flat_image.convert("L")
     buffer = io.BytesIO()
     flat_image.save(buffer, "PNG", optimize=True)

@@ -1,6 +1,6 @@
 """Cells of rows that a source reads itself: ids, labels, and the marks of missing values."""
 
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -72,11 +72,6 @@ def label_numbers(texts: Sequence[str], recipe: Recipe) -> tuple[np.ndarray, dic
             f"unknown label {texts[row]!r}: data.labels does not name it" if texts[row] else "no label: its cell is empty"
         )
     return numbers, problems
-
-
-def rows_without(problems: Container[int], count: int) -> list[int]:
-    """Return the rows, of so many, that have no problem, in order."""
-    return [row for row in range(count) if row not in problems]
 
 
 def _whole_number(text: str) -> str:

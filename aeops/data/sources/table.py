@@ -77,8 +77,7 @@ def _archive_samples(path: Path, recipe: Recipe) -> "SourceSamples":
 def _file_samples(files: dict[str, Path], recipe: Recipe) -> "SourceSamples":
     import numpy as np
 
-    from ae_models.mappings import map_values
-    from aeops.data.sources.row_values import cell_text, id_problems, label_numbers, rows_without, without_nulls
+    from aeops.data.sources.row_values import cell_text, id_problems, label_numbers, without_nulls
     from aeops.data.sources.samples import SourceSamples, repair_hint, require_source_rows
     from aeops.data.sources.table_files import read_table_files
     from aeops.kinds.table_rows import dataset_rows
@@ -104,7 +103,7 @@ def _file_samples(files: dict[str, Path], recipe: Recipe) -> "SourceSamples":
         problems |= id_problems(ids, problems)
     set_aside = dict(table.set_aside)
     set_aside |= {_row_title(table, row, ids): reason for row, reason in sorted(problems.items())}
-    kept = np.array(rows_without(problems, len(rows)), np.int64)
+    kept = np.array([row for row in range(len(rows)) if row not in problems], np.int64)
     require_kept(kept, set_aside, recipe)
     return SourceSamples(
         rows[kept],
@@ -114,7 +113,7 @@ def _file_samples(files: dict[str, Path], recipe: Recipe) -> "SourceSamples":
         metadata={"set_aside": len(set_aside)} if set_aside else {},
         ids=None if ids is None else [ids[row] for row in kept],
         set_aside=set_aside,
-        checksums=map_values(file_sha256, files),
+        checksums={role: file_sha256(path) for role, path in files.items()},
     )
 
 

@@ -194,8 +194,7 @@ def _read_rows(path: Path, name: str, source: TextsSource, records: Records) -> 
 def _samples(records: Records, files: dict[str, Path], recipe: Recipe, project: Project) -> "SourceSamples":
     import numpy as np
 
-    from ae_models.mappings import map_values
-    from aeops.data.sources.row_values import cell_text, id_problems, label_numbers, rows_without
+    from aeops.data.sources.row_values import cell_text, id_problems, label_numbers
     from aeops.data.sources.samples import SourceSamples, require_source_rows
     from aeops.data.sources.spool import spool_to_disk
 
@@ -212,7 +211,7 @@ def _samples(records: Records, files: dict[str, Path], recipe: Recipe, project: 
     set_aside = dict(records.set_aside)
     for row, reason in sorted(problems.items()):
         set_aside[records.names[row]] = reason
-    kept = rows_without(problems, len(records.texts))
+    kept = [row for row in range(len(records.texts)) if row not in problems]
     require_source_rows(len(kept), recipe, source.path)
     length, cut = recipe.fit.input.shape[0], 0
     rows = []
@@ -232,7 +231,7 @@ def _samples(records: Records, files: dict[str, Path], recipe: Recipe, project: 
         metadata={name: count for name, count in counts.items() if count},
         ids=[ids[row] for row in kept],
         set_aside=set_aside,
-        checksums=map_values(file_sha256, files),
+        checksums={name: file_sha256(path) for name, path in files.items()},
     )
 
 
