@@ -140,7 +140,7 @@ def _pages_by_kind(kinds: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _noise_kinds(kinds: np.ndarray) -> list[int]:
-    return [int(kind) for kind in np.unique(kinds) if kind >= 0]
+    return list(map(int, np.unique(kinds[kinds >= 0])))
 
 
 # ---------------------------------------------------------------- the classical way
