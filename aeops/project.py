@@ -62,6 +62,10 @@ class Project:
         """Return the recipe's record of seeds, which may not exist; it is committed with the recipe."""
         return self.recipes / "seeds" / f"{recipe}.json"
 
+    def judgements(self, dataset: str) -> Path:
+        """Return the file of what people have decided about samples in quarantine; it is committed with the recipes."""
+        return self.recipes / "quarantine" / f"{dataset}.jsonl"
+
     def dataset(self, dataset: str) -> Path:
         """Return the folder of the accepted dataset, versioned by data.dvc."""
         return self.root / "data" / dataset

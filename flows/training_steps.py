@@ -39,7 +39,7 @@ from aeops.project import Project, find_project
 from aeops.provenance.code_archive import ARCHIVE_NAME, archived_code, write_code_archive
 from aeops.provenance.last_run import last_run_file
 from aeops.provenance.lineage import RECORDED_FILES, collect_lineage, git_diff, unknown_code_message
-from aeops.provenance.run_summary import RunSummary, quarantine_counts
+from aeops.provenance.run_summary import RunSummary, describe_quarantine, quarantine_counts
 from aeops.recipe.reader import Recipe, load_recipe, read_unchanged, require_unchanged
 from aeops.registry import ledger
 from aeops.registry.aliases import CHALLENGER
@@ -208,8 +208,10 @@ def validate_incoming(recipe: str, stage: PreloadedProcess) -> None:
     incoming = project.incoming(checked.data.dataset)
     try:
         stage.run(["--recipe", str(project.recipe_file(recipe)), "--incoming", str(incoming)])
-        rows = read_json(project.validation(checked.data.dataset) / "validation.json", "rows")["rows"]
-        say_result(f"{rows['accepted']:,} accepted, {rows['quarantined']:,} set aside")
+        validation = read_json(project.validation(checked.data.dataset) / "validation.json", "rows")
+        counts = quarantine_counts(validation)
+        aside = "nothing set aside" if counts is None else f"set aside {describe_quarantine(counts)}"
+        say_result(f"{validation['rows']['accepted']:,} accepted, {aside}")
         shutil.rmtree(incoming)
     finally:
         pages = project.data_docs / checked.data.dataset / "index.html"

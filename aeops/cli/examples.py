@@ -13,7 +13,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "seeds": ("ae seeds digits -n 5",),
     "sweep": ("ae sweep digits --over train.learning_rate=0.003,0.006,0.01",),
     "audit": ("ae audit digits --near 0.98",),
-    "quarantine": ("ae quarantine digits", "ae quarantine digits --reason label --json"),
+    "quarantine": (
+        "ae quarantine digits --reason label",
+        'ae quarantine digits --release digits-000003,digits-000070 --why "dark, but real"',
+        'ae quarantine digits --relabel digits-000250=4 --why "a typing error"',
+    ),
     "score": ("ae score digits parts.npy --explain", "ae score digits --inbox"),
     "serve": ("ae serve digits --port 8100",),
     "embed": ("ae embed digits parts.npy -o codes.parquet",),

@@ -151,7 +151,7 @@ def show_summary(summary: "RunSummary", seconds: float) -> None:
     data = summary["data"]
     console.print(f"data       {data['dataset']} {data['content_sha256'][:12]} (DVC {data['dvc_md5'][:12]})")
     if "quarantine" in summary:
-        console.print(f"set aside  {quarantine_line(summary['quarantine'])}")
+        console.print(f"set aside  {quarantine_line(summary['recipe'], summary['quarantine'])}")
     console.print(f"threshold  {false_alarm_line(summary['metrics'])}")
     console.print(reasons_text("compared", comparison_lines(summary["comparison"])))
     console.print(reasons_text("verdict", [summary["verdict"], *summary["reasons"]]))
@@ -166,13 +166,11 @@ def show_summary(summary: "RunSummary", seconds: float) -> None:
     console.print(f"next       {next_commands(summary['recipe'], summary['version'], summary['state'])}")
 
 
-def quarantine_line(quarantine: "QuarantineCounts") -> str:
-    """Return how many samples validation has set aside, why, and where they are."""
-    reasons = ", ".join(f"{name} ({count})" for name, count in quarantine["reasons"].items())
-    return (
-        f"{quarantine['count']:,} of {quarantine['given']:,} samples, by the expectations {reasons}: see {quarantine['folder']} "
-        "in the state folder"
-    )
+def quarantine_line(recipe: str, quarantine: "QuarantineCounts") -> str:
+    """Return how many samples validation has set aside, why, and the command that lists them."""
+    from aeops.provenance.run_summary import describe_quarantine
+
+    return f"{describe_quarantine(quarantine)}: ae quarantine {recipe}"
 
 
 def reasons_text(title: str, lines: list[str]) -> "Text":

@@ -69,8 +69,8 @@ def unchanged_summary(project: Project, recipe: str) -> RunSummary | None:
 def _run_fingerprint(project: Project, recipe: Recipe) -> str:
     """Return a SHA-256 over what a run starts from and DVC does not watch.
 
-    That is source, recipe, data, the flow's own stages, the code of a source that the project adds, and the record of seeds where
-    there is one: margins come from it.
+    That is source, recipe, data, the flow's own stages, the code of a source that the project adds, and where there are such the
+    record of seeds, from which margins come, and what people have decided about samples in quarantine.
     """
     dataset = project.dataset(recipe.data.dataset)
     content = "none"
@@ -80,9 +80,9 @@ def _run_fingerprint(project: Project, recipe: Recipe) -> str:
     for stage in FLOW_STAGES:
         hashes.append(stage_sha256(project.root, stage))
     hashes += filter(None, [own_source_sha256(project.root, recipe)])
-    seed_record = project.seed_record(recipe.name)
-    if seed_record.is_file():
-        hashes.append(file_sha256(seed_record))
+    for record in (project.seed_record(recipe.name), project.judgements(recipe.data.dataset)):
+        if record.is_file():
+            hashes.append(file_sha256(record))
     return data_sha256("\n".join(hashes))
 
 

@@ -10,7 +10,7 @@ import argparse
 import math
 import shutil
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -31,13 +31,15 @@ from aeops.data.dataset import (
     require_receipt,
     staging_folder,
 )
+from aeops.data.dataset_validation import DatasetValidation
+from aeops.data.judged_samples import decide, relabel, without_dropped
+from aeops.data.judgements import read_standings
 from aeops.data.quarantine import write_quarantine
 from aeops.data.set_aside import count_reasons, read_set_aside
 from aeops.data.shards import describe_input, read_input, shard_stem, write_block
 from aeops.data.validation import (
     ROW_KEY,
     DataValidator,
-    ExpectationResult,
     drift_means,
     quarantine_reasons,
     read_rows,
@@ -54,70 +56,10 @@ from aeops.machine.entry_point import run_main
 from aeops.machine.stored_json import read_json
 from aeops.project import Project, find_project
 from aeops.recipe.reader import Recipe, read_recipe
+from aeops.recipe.sections import SET, WARNING
 
 MAX_NAMED_SAMPLES = 20  # of validation.json; the quarantine's rows.parquet names every quarantined sample
 MAX_NAMED_REASONS = 3  # of a refusal
-
-
-@dataclass(frozen=True)
-class DatasetValidation:
-    """The result of a validation.
-
-    Attributes:
-        index: the incoming dataset's index.
-        reasons: for each bad sample: its id -> the expectations that it fails.
-        budget: number of bad samples that may be quarantined.
-        sample_results: the results of the expectations of single samples.
-        set_results: those of all accepted samples; empty if the budget is exceeded, as there is no accepted set then.
-        drift_results: those of the accepted samples and the last accepted version; empty if the budget is exceeded.
-        drift_skipped: the reason why drift was not checked; None if it was.
-        set_aside: what the source held and could not become a sample: its name -> the reason; counts in the budget.
-    """
-
-    index: pd.DataFrame
-    reasons: dict[str, list[str]]
-    budget: int
-    sample_results: list[ExpectationResult]
-    set_results: list[ExpectationResult]
-    drift_results: list[ExpectationResult]
-    drift_skipped: str | None
-    set_aside: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def bad_count(self) -> int:
-        """Number of bad samples and of what could not become one."""
-        return len(self.reasons) + len(self.set_aside)
-
-    @property
-    def given_count(self) -> int:
-        """Number of all that came in."""
-        return len(self.index) + len(self.set_aside)
-
-    @property
-    def accepted_index(self) -> pd.DataFrame:
-        """Rows of the index without those of bad samples."""
-        return self.index[~self.index["id"].isin(list(self.reasons))]
-
-    @property
-    def row_counts(self) -> dict[str, int]:
-        """Numbers of incoming, accepted and quarantined samples, as the receipt holds them."""
-        accepted_count = len(self.index) - len(self.reasons)
-        return {"given": self.given_count, "accepted": accepted_count, "quarantined": self.bad_count}
-
-    @property
-    def over_budget(self) -> bool:
-        """True if more samples are bad than may be quarantined."""
-        return self.bad_count > self.budget
-
-    @property
-    def failed_results(self) -> list[ExpectationResult]:
-        """Expectations of the set that failed."""
-        return [result for result in self.set_results + self.drift_results if not result.is_success]
-
-    @property
-    def is_accepted(self) -> bool:
-        """True if the dataset is accepted, without its bad samples."""
-        return not self.over_budget and not self.failed_results
 
 
 def validate(recipe: Recipe, project: Project, incoming: Path) -> None:
@@ -172,15 +114,19 @@ def require_incoming(incoming: Path, recipe: Recipe) -> dict[str, Any]:
 
 def validate_dataset(recipe: Recipe, project: Project, incoming: Path, description: dict[str, Any]) -> DatasetValidation:
     """Validate each sample, then the accepted ones as a set, and publish the pages."""
-    index = read_index(incoming)
+    standings = read_standings(project, recipe.data.dataset)
+    index, relabelled = relabel(read_index(incoming), standings, recipe)
     validator = DataValidator()
     sample_results = validate_samples(validator, recipe, index, description["dtype"])
     rows = read_rows(incoming, index, recipe.fit.input)
     sample_results += validate_rows(validator, recipe, rows)
-    reasons = quarantine_reasons(sample_results, index)
-    set_aside = read_set_aside(incoming)
-    budget = math.floor(recipe.validate.quarantine_budget * (len(index) + len(set_aside)) + 1e-9)
-    validation = DatasetValidation(index, reasons, budget, sample_results, [], [], None, set_aside)
+    set_aside, dropped_names = without_dropped(read_set_aside(incoming), standings)
+    required = frozenset(result.check.name for result in sample_results if result.check.is_required)
+    judging = [result for result in sample_results if result.check.severity != WARNING]
+    decided = decide(quarantine_reasons(judging, index), index, standings, required)
+    decided = replace(decided, relabelled=relabelled, dropped_names=dropped_names)
+    budget = math.floor(recipe.validate.quarantine_budget * (len(index) + len(set_aside) + len(dropped_names)) + 1e-9)
+    validation = DatasetValidation(index, decided.undecided, budget, sample_results, [], [], None, set_aside, decided)
     if not validation.over_budget:
         accepted_index = validation.accepted_index
         set_results = validate_set(validator, recipe, accepted_index)
@@ -254,8 +200,9 @@ def write_validation(
     """
     dataset = recipe.data.dataset
     expectations = []
-    for result in validation.sample_results + validation.set_results + validation.drift_results:
-        expectations.append(result.to_dict() | {"applicable": True})
+    for result in validation.results:
+        added = {"applicable": True, "level": result.check.level, "range": result.observed_range}
+        expectations.append(result.to_dict() | added)
     if validation.drift_skipped:
         expectations.append({"name": "drift", "applicable": False, "success": True, "why": validation.drift_skipped})
     named_samples = []
@@ -270,7 +217,10 @@ def write_validation(
         "dataset": dataset,
         "passed": validation.is_accepted,
         "expectations": expectations,
+        "warnings": validation.warnings,
         "rows": validation.row_counts,
+        "copies": validation.copy_count,
+        "reasons": validation.reason_counts,
         "budget": validation.budget,
         "quarantined": named_samples,
         "set_aside": count_reasons(validation.set_aside),
@@ -287,6 +237,11 @@ def summary_text(validation: DatasetValidation) -> str:
     """Return the sentences that the page shows above its tables."""
     bad_count, row_count = validation.bad_count, validation.given_count
     text = f"{bad_count} of {row_count} samples are bad; at most {validation.budget} may be quarantined."
+    if counts := validation.decided.counts:
+        judged = ", ".join(f"{count} {name}" for name, count in counts.items())
+        text = f"{text} By people's judgement: {judged}."
+    if validation.warnings:
+        text = f"{text} Only told: {'; '.join(validation.warnings)}."
     if validation.over_budget:
         return f"{text} The set was not validated, as too few samples are left."
     if validation.drift_skipped:
@@ -301,11 +256,18 @@ def describe_refusal(validation: DatasetValidation, recipe: Recipe, project: Pro
         f"look at {project.data_docs / dataset / 'index.html'}; data/{dataset} is as it was; repair the source, or the bounds "
         f"(validate) in recipes/{name}.yaml, then type ae run {name}"
     )
+    if validation.strict_results:
+        failures = "; ".join(result.message() for result in validation.strict_results)
+        return (
+            f"{dataset}: samples break what refuses the whole set (severity {SET}): {failures}; they are in {quarantine}: "
+            f"`ae quarantine {name}` lists them and takes your judgement; {next_step}"
+        )
     if validation.over_budget:
         return (
             f"{dataset}: {validation.bad_count} of {validation.given_count} samples are bad, expected at most "
             f"{validation.budget} (quarantine_budget {recipe.validate.quarantine_budget:g}); most frequent: "
-            f"{frequent_failures(validation)}; they are in {quarantine} with their reasons; {next_step}"
+            f"{frequent_failures(validation)}; they are in {quarantine} with their reasons, and "
+            f"`ae quarantine {name}` lists them and takes your judgement; {next_step}"
         )
     failures = "; ".join(result.message() for result in validation.failed_results)
     return f"{dataset}: the set does not meet the recipe's expectations: {failures}; {next_step}"
@@ -315,7 +277,7 @@ def frequent_failures(validation: DatasetValidation) -> str:
     """Return the expectations that most samples fail, such as `blank (40 samples)`, and why most others were set aside."""
     counts: Counter[str] = Counter(count_reasons(validation.set_aside))
     for result in validation.sample_results:
-        if result.unexpected_items:
+        if result.unexpected_items and result.check.severity != WARNING:
             counts[result.check.name] = len(result.unexpected_items)
     return ", ".join(f"{name} ({count} samples)" for name, count in counts.most_common(MAX_NAMED_REASONS))
 

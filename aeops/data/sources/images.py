@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aeops.data.judged_samples import NamedLabels
 from aeops.data.sources.files import fetched_path, source_folder
 from aeops.data.sources.image_files import ImageFolder, folder_of, list_images, match_masks
 from aeops.errors import DataError
@@ -63,7 +64,7 @@ class ImagesReader:
         labels = _Labels.read(recipe, folder, listing)
         count_writer = CountWriter(project.ingest_progress(recipe.name), len(listing.images))
         decoded = decode_files(folder, listing.images, recipe.fit.input, project.home / "sources", count_writer.write)
-        samples = _Samples.collect(listing, decoded, labels, source, recipe)
+        samples = _Samples.collect(listing, decoded, labels, NamedLabels(project, recipe), recipe)
         if not samples.ids:
             reasons = [f"{name}: {reason}" for name, reason in list(samples.set_aside.items())[:NAMED_FILES]]
             raise DataError("; ".join([f"{source.path}: none of {len(listing.images):,} images can be a sample", *reasons]))
@@ -198,13 +199,20 @@ class _Samples:
 
     @classmethod
     def collect(
-        cls, listing: ImageFolder, decoded: "DecodedFiles", labels: _Labels | None, source: ImagesSource, recipe: Recipe
+        cls,
+        listing: ImageFolder,
+        decoded: "DecodedFiles",
+        labels: _Labels | None,
+        given_labels: NamedLabels,
+        recipe: Recipe,
     ) -> "_Samples":
         from aeops.kinds.image import frame_names
 
-        samples = cls(listing.problems)
+        samples, source = cls(listing.problems), recipe.data.source
         for name, result in zip(listing.images, decoded.results, strict=True):
             label = 0 if labels is None else labels.number(name, recipe)
+            if isinstance(label, str) and (given := given_labels.find(name, label)) is not None:
+                label = given
             problem = result.problem or (label if isinstance(label, str) else None)
             if problem is not None:
                 samples.set_aside[name] = problem
