@@ -66,6 +66,10 @@ class Project:
         """Return the file of what people have decided about samples in quarantine; it is committed with the recipes."""
         return self.recipes / "quarantine" / f"{dataset}.jsonl"
 
+    def suite_record(self, recipe: str) -> Path:
+        """Return the record of bounds that people have widened; it is committed with the recipes."""
+        return self.recipes / "suites" / f"{recipe}.jsonl"
+
     def dataset(self, dataset: str) -> Path:
         """Return the folder of the accepted dataset, versioned by data.dvc."""
         return self.root / "data" / dataset

@@ -22,6 +22,7 @@ from prefect.runtime import flow_run, task_run
 from aeops.data import dvc
 from aeops.data.listed_recipes import list_recipe
 from aeops.data.pipeline_files import write_pipeline_files
+from aeops.data.suite import require_known_severities
 from aeops.errors import DataError, InfrastructureError, TransientError, UsageError
 from aeops.evaluation.before_training import require_enough_samples, require_named_files, require_whole_seed_record
 from aeops.files import file_sha256
@@ -140,6 +141,7 @@ def pinned_recipe(project: Project, recipe: str) -> Iterator[Recipe]:
     write_environment_lock(project)
     list_recipe(project, checked)
     write_pipeline_files(project)
+    require_known_severities(checked)
     require_named_files(checked, project)
     require_whole_seed_record(checked, project)
     token = _recipe_of_run.set(checked)
@@ -208,10 +210,11 @@ def validate_incoming(recipe: str, stage: PreloadedProcess) -> None:
     incoming = project.incoming(checked.data.dataset)
     try:
         stage.run(["--recipe", str(project.recipe_file(recipe)), "--incoming", str(incoming)])
-        validation = read_json(project.validation(checked.data.dataset) / "validation.json", "rows")
+        validation = read_json(project.validation(checked.data.dataset) / "validation.json", "rows", "warnings")
         counts = quarantine_counts(validation)
         aside = "nothing set aside" if counts is None else f"set aside {describe_quarantine(counts)}"
-        say_result(f"{validation['rows']['accepted']:,} accepted, {aside}")
+        told = "".join(f"; warning: {warning}" for warning in validation["warnings"])
+        say_result(f"{validation['rows']['accepted']:,} accepted, {aside}{told}")
         shutil.rmtree(incoming)
     finally:
         pages = project.data_docs / checked.data.dataset / "index.html"
@@ -506,6 +509,9 @@ def summarise_run(
         "report": str(project.reports(recipe) / "report.html"),
         "seconds": step_seconds(),
     }
-    if quarantine := quarantine_counts(read_json(project.validation(data["dataset"]) / "validation.json", "rows")):
+    validation = read_json(project.validation(data["dataset"]) / "validation.json", "rows", "warnings")
+    if quarantine := quarantine_counts(validation):
         summary["quarantine"] = quarantine
+    if validation["warnings"]:
+        summary["data_warnings"] = validation["warnings"]
     return summary

@@ -15,9 +15,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "audit": ("ae audit digits --near 0.98",),
     "quarantine": (
         "ae quarantine digits --reason label",
-        'ae quarantine digits --release digits-000003,digits-000070 --why "dark, but real"',
+        'ae quarantine digits --release digits-000003 --why "dark, but real"',
         'ae quarantine digits --relabel digits-000250=4 --why "a typing error"',
     ),
+    "suite": ("ae suite digits", 'ae suite digits --accept sample_mean --why "the new lamp"'),
     "score": ("ae score digits parts.npy --explain", "ae score digits --inbox"),
     "serve": ("ae serve digits --port 8100",),
     "embed": ("ae embed digits parts.npy -o codes.parquet",),

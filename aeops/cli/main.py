@@ -44,6 +44,7 @@ from aeops.cli import (
     show,
     sign,
     status,
+    suite,
     sweep,
     ui,
     up,
@@ -56,7 +57,7 @@ from aeops.terminal import VOLUME_VARIABLE, escaped_output, is_verbose
 
 OUTPUT = 1  # file descriptor
 COMMAND_GROUPS = {
-    "train": (init, new, run, plan, recipes, recipe, recalibrate, seeds, sweep, audit, quarantine),
+    "train": (init, new, run, plan, recipes, recipe, recalibrate, seeds, sweep, audit, quarantine, suite),
     "use": (score, serve, embed, compress, decompress),
     "versions": (show, compare, approve, reject, rollback, retire, rebuild, sign),
     "why and when": (why, history, ledger),

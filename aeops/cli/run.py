@@ -49,6 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
         from aeops.data.dvc import require_path_without_braces
         from aeops.data.listed_recipes import list_recipe
         from aeops.data.pipeline_files import write_pipeline_files
+        from aeops.data.suite import require_known_severities
         from aeops.errors import GateError
         from aeops.evaluation.before_training import require_named_files, require_whole_seed_record
         from aeops.machine.access import require_writable_checkout
@@ -64,6 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
         project = find_project()
         recipe = load_recipe(project, arguments.recipe, with_keys=True)
         require_path_without_braces(project)
+        require_known_severities(recipe)
         require_named_files(recipe, project)
         require_whole_seed_record(recipe, project)
         require_disk_space(project)
@@ -152,6 +154,10 @@ def show_summary(summary: "RunSummary", seconds: float) -> None:
     console.print(f"data       {data['dataset']} {data['content_sha256'][:12]} (DVC {data['dvc_md5'][:12]})")
     if "quarantine" in summary:
         console.print(f"set aside  {quarantine_line(summary['recipe'], summary['quarantine'])}")
+    if data_warnings := summary.get("data_warnings", []):
+        console.print(
+            reasons_text("warning", ["the data is not as expected, which is only told", *data_warnings]), style="yellow"
+        )
     console.print(f"threshold  {false_alarm_line(summary['metrics'])}")
     console.print(reasons_text("compared", comparison_lines(summary["comparison"])))
     console.print(reasons_text("verdict", [summary["verdict"], *summary["reasons"]]))

@@ -198,7 +198,9 @@ def row_set_checks(recipe: Recipe) -> list[ExpectationCheck]:
             name, allowed = f"{column.name}: completeness", f"values in {share:.0%} of the rows or more"
             sentence = f"{column.name} has {allowed}."
             form = "ExpectColumnValuesToNotBeNull"
-            checks.append(ExpectationCheck(name, allowed, "no value", form, arguments, sentence, SET, SET))
+            texts = (name, allowed, "no value")
+            setting = "validate.completeness"
+            checks.append(ExpectationCheck(*texts, form, arguments, sentence, SET, SET, setting=setting))
     return with_severities(checks, recipe)
 
 

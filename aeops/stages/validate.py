@@ -40,6 +40,7 @@ from aeops.data.shards import describe_input, read_input, shard_stem, write_bloc
 from aeops.data.validation import (
     ROW_KEY,
     DataValidator,
+    ExpectationResult,
     drift_means,
     quarantine_reasons,
     read_rows,
@@ -56,9 +57,10 @@ from aeops.machine.entry_point import run_main
 from aeops.machine.stored_json import read_json
 from aeops.project import Project, find_project
 from aeops.recipe.reader import Recipe, read_recipe
-from aeops.recipe.sections import SET, WARNING
+from aeops.recipe.sections import ROW, SET, WARNING
 
 MAX_NAMED_SAMPLES = 20  # of validation.json; the quarantine's rows.parquet names every quarantined sample
+MAX_BROKEN_VALUES = 1000  # of an expectation with bounds, in validation.json
 MAX_NAMED_REASONS = 3  # of a refusal
 
 
@@ -202,7 +204,7 @@ def write_validation(
     expectations = []
     for result in validation.results:
         added = {"applicable": True, "level": result.check.level, "range": result.observed_range}
-        expectations.append(result.to_dict() | added)
+        expectations.append(result.to_dict() | added | broken_values(result, validation.index))
     if validation.drift_skipped:
         expectations.append({"name": "drift", "applicable": False, "success": True, "why": validation.drift_skipped})
     named_samples = []
@@ -231,6 +233,26 @@ def write_validation(
     folder = project.validation(dataset)
     make_folder(folder)
     write_json(folder / "validation.json", document)
+
+
+def broken_values(result: ExpectationResult, index: pd.DataFrame) -> dict[str, Any]:
+    """Return the samples that break an expectation with bounds, and their values, by which the bounds may be widened."""
+    if result.check.level != ROW or not result.check.setting or not result.unexpected_items:
+        return {}
+    items = result.unexpected_items[:MAX_BROKEN_VALUES]
+    ids = list(map(result.item_key, items))
+    contents = index.set_index("id")["sha256"].reindex(ids).to_dict()
+    broken = []
+    for identity, item in zip(ids, items, strict=True):
+        broken.append({"id": identity, "sha256": contents[identity], "value": plain_value(item[result.check.column])})
+    return {"broken": broken}
+
+
+def plain_value(value: Any) -> int | float | str | None:
+    """Return a value as JSON holds it; None for one that is no finite number and no text."""
+    if isinstance(value, str | int):
+        return value
+    return float(value) if isinstance(value, float) and math.isfinite(value) else None
 
 
 def summary_text(validation: DatasetValidation) -> str:
