@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 from data_project import Room, make_room, tree
 from forked import Fork
+from PIL import Image
 
 from aeops.cli.main import main
 from aeops.cli.run import quarantine_line
 from aeops.data.dataset import read_index, require_receipt
+from aeops.data.judged_samples import without_dropped
 from aeops.data.judgements import DROP, RELABEL, RELEASE, Judgement, read_judgements, read_standings, record_judgements, resolve
+from aeops.data.set_aside import read_set_aside
 from aeops.errors import DataError, UsageError
 from aeops.provenance.run_summary import quarantine_counts
 
@@ -249,3 +252,53 @@ def test_a_kill_between_the_record_and_the_new_version_leaves_the_old_one_and_th
     spoiled.accept()
     assert f"mine-{BLANK:06d}" in accepted_labels(spoiled)
     assert [child.name for child in spoiled.root.iterdir() if child.name.startswith(".ae-aside")] == []
+
+
+# ---------------------------------------------------------------- what could not become a sample
+
+
+def judged_name(name: str, reason: str, decision: str, new_label: str | None = None) -> Judgement:
+    label = {} if new_label is None else {"new_label": new_label}
+    return judgement(decision, id=name, sha256=None, reasons=(reason,), label=None, **label)
+
+
+def test_a_file_of_an_unknown_label_becomes_a_sample_by_a_label_from_a_person(room: Room) -> None:
+    for number, folder in enumerate(("good", "bad", "unsure", "unsure")):
+        (room.root / "pictures" / folder).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(room.images[number * 9]).save(room.root / "pictures" / folder / f"{number}.png")
+    source = {"kind": "images", "path": "pictures", "labels": {"folder": 1}}
+    room.edit(data={"source": source, "labels": ["good", "bad"], "novelty": ["bad"]}, validate={"class_share": None})
+    room.ingest()
+    reasons = read_set_aside(room.incoming)
+    assert set(reasons) == {"unsure/2.png", "unsure/3.png"}
+    new = [
+        judged_name("unsure/2.png", reasons["unsure/2.png"], RELABEL, "bad"),
+        judged_name("unsure/3.png", "another reason", RELABEL, "bad"),
+    ]
+    record_judgements(room.project, "mine", new)
+    samples = room.samples()
+    assert list(samples.ids or ()) == ["bad/1.png", "good/0.png", "unsure/2.png"]
+    assert samples.labels is not None
+    assert samples.labels.tolist() == [1, 0, 1]
+    assert set(samples.set_aside) == {"unsure/3.png"}, "it was judged for another reason"
+    standings = read_standings(room.project, "mine")
+    dropped = resolve([judged_name("unsure/3.png", reasons["unsure/3.png"], DROP)], "mine")
+    assert without_dropped(samples.set_aside, standings) == (dict(samples.set_aside), ())
+    assert without_dropped(samples.set_aside, dropped) == ({}, ("unsure/3.png",))
+    assert without_dropped({"unsure/3.png": "it is cut"}, dropped) == ({"unsure/3.png": "it is cut"}, ())
+
+
+def test_a_line_of_an_unknown_label_becomes_a_sample_by_a_label_from_a_person(room: Room) -> None:
+    lines = [{"text": f"text number {number}", "kind": kind} for number, kind in enumerate(["ham", "spam", "hma"] * 4)]
+    (room.root / "mails.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    room.ask_for_texts(32, {"kind": "texts", "path": "mails.jsonl", "text": "text", "labels": "kind"})
+    room.edit(data={"labels": ["ham", "spam"], "novelty": ["spam"]})
+    set_aside = room.samples().set_aside
+    assert len(set_aside) == 4
+    name, reason = next(iter(set_aside.items()))
+    record_judgements(room.project, "mine", [judged_name(name, reason, RELABEL, "ham")])
+    samples = room.samples()
+    assert len(samples.set_aside) == 3
+    assert list(samples.ids or ())[2] == name
+    assert samples.labels is not None
+    assert samples.labels[:3].tolist() == [0, 1, 0]
