@@ -10,7 +10,7 @@ from prefect.logging import get_run_logger
 from prefect.runtime import deployment, flow_run
 from prefect.states import Completed
 
-from aeops.machine.lock import run_lock
+from aeops.machine.lock import RunUse, run_lock
 from aeops.machine.process_identity import this_process
 from aeops.project import Project, find_project
 from aeops.stack.logs import rotate_if_large, shorten_connection_losses
@@ -18,12 +18,12 @@ from aeops.stack.maintenance import PROCESS_LABEL
 
 FlowSummary = TypeVar("FlowSummary")
 
-QUEUE_SECONDS = 12 * 3600.0  # a run of a deployment waits so long for the workspace before it fails
+QUEUE_SECONDS = 12 * 3600.0  # a run of a deployment waits so long for what it uses before it fails
 
 
 @contextmanager
-def workspace(project: Project, purpose: str) -> Iterator[None]:
-    """Hold the workspace for a flow run. A run of a deployment waits for the present holder; one by hand is refused at once.
+def workspace(project: Project, purpose: str, use: RunUse) -> Iterator[None]:
+    """Hold what a flow run uses. A run of a deployment waits for the present holder; one by hand is refused at once.
 
     Raises:
         InfrastructureError: another run holds it; for a deployment, still after `QUEUE_SECONDS`.
@@ -32,7 +32,7 @@ def workspace(project: Project, purpose: str) -> Iterator[None]:
     wait_seconds = 0.0
     if deployment.id:
         wait_seconds = QUEUE_SECONDS
-    with run_lock(project, purpose, wait=wait_seconds, notify=get_run_logger().info):
+    with run_lock(project, purpose, use, wait=wait_seconds, notify=get_run_logger().info):
         yield
 
 

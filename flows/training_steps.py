@@ -30,6 +30,7 @@ from aeops.gate.documents import EvidenceDocument, compared_champion, gate_warni
 from aeops.gate.evidence import read_evidence, read_verdict
 from aeops.machine.child_process import PreloadedProcess, run_module
 from aeops.machine.environment_lock import write_environment_lock
+from aeops.machine.lock import RunUse
 from aeops.machine.process_identity import this_process
 from aeops.machine.progress import BatchFollower, CountFollower, ProgressFollower, finished_rows
 from aeops.machine.run_log import append_run_line
@@ -39,7 +40,7 @@ from aeops.machine.stored_json import read_json
 from aeops.project import Project, find_project
 from aeops.provenance.code_archive import ARCHIVE_NAME, archived_code, write_code_archive
 from aeops.provenance.last_run import last_run_file
-from aeops.provenance.lineage import RECORDED_FILES, collect_lineage, git_diff, unknown_code_message
+from aeops.provenance.lineage import collect_lineage, git_diff, recorded_files, recorded_folder, unknown_code_message
 from aeops.provenance.run_summary import RunSummary, describe_quarantine, quarantine_counts
 from aeops.recipe.reader import Recipe, load_recipe, read_unchanged, require_unchanged
 from aeops.registry import ledger
@@ -127,16 +128,21 @@ def report_retry(name: str, retries: int, error: TransientError) -> None:
 
 
 @contextmanager
-def pinned_recipe(project: Project, recipe: str) -> Iterator[Recipe]:
+def pinned_recipe(project: Project, use: RunUse) -> Iterator[Recipe]:
     """Read and check the recipe once for every step inside; a step fails where its file was changed meanwhile.
 
-    Not before the workspace is held: while a run waits for that, for hours maybe, its recipe may be changed.
+    Not before what it uses is held: while a run waits for that, for hours maybe, its recipe may be changed.
 
     Raises:
-        UsageError: no such recipe, every mistake in it, or params.yaml is no YAML.
+        UsageError: no such recipe, every mistake in it, another dataset than the run holds, or params.yaml is no YAML.
         DataError: a file that its studies read is missing, or another one; or its record of seeds is damaged.
     """
-    checked = load_recipe(project, recipe, with_keys=True)
+    checked = load_recipe(project, use.recipe, with_keys=True)
+    if checked.data.dataset != use.dataset:
+        raise UsageError(
+            f"recipes/{use.recipe}.yaml has another dataset since this run has waited for data/{use.dataset}: type "
+            f"`ae run {use.recipe}` again"
+        )
     dvc.require_path_without_braces(project)
     write_environment_lock(project)
     list_recipe(project, checked)
@@ -164,18 +170,19 @@ def load_context(recipe: str) -> tuple[Project, Recipe]:
     return project, checked
 
 
-def start_stage(project: Project, stage: str, *arguments: str) -> None:
-    run_module([f"aeops.stages.{stage}", *arguments], root=project.root, home=project.home, log=stage_log(project, stage))
+def start_stage(project: Project, stage: str, recipe: str, *arguments: str) -> None:
+    log = stage_log(project, stage, recipe)
+    run_module([f"aeops.stages.{stage}", *arguments], root=project.root, home=project.home, log=log)
 
 
-def stage_log(project: Project, stage: str) -> Path:
-    return project.logs / f"{stage}.log"
+def stage_log(project: Project, stage: str, recipe: str) -> Path:
+    return project.logs / f"{stage}-{recipe}.log"
 
 
-def stage_ahead(stage: str) -> PreloadedProcess:
+def stage_ahead(stage: str, recipe: str) -> PreloadedProcess:
     """Prepare the process of a stage that imports for seconds; started early, it imports during the steps before it."""
     project = find_project()
-    return PreloadedProcess(f"aeops.stages.{stage}", root=project.root, home=project.home, log=stage_log(project, stage))
+    return PreloadedProcess(f"aeops.stages.{stage}", root=project.root, home=project.home, log=stage_log(project, stage, recipe))
 
 
 def report_unknown_code(project: Project) -> None:
@@ -196,7 +203,7 @@ def ingest_source(recipe: str) -> None:
         if place := follower.describe():
             say_progress(place)
 
-    run_module(arguments, root=project.root, home=project.home, log=stage_log(project, "ingest"), on_poll=report_progress)
+    run_module(arguments, root=project.root, home=project.home, log=stage_log(project, "ingest", recipe), on_poll=report_progress)
     say_result(f"{read_json(incoming / 'dataset.json')['rows']:,} samples")
 
 
@@ -379,7 +386,7 @@ def register_version(recipe: str, run: str, data: dict[str, str], evidence: dict
     project, checked = load_context(recipe)
     store, artifacts = open_store(project), project.artifacts(recipe)
     dvc.push_outputs(project, recipe)
-    metadata = collect_lineage(project, checked)
+    metadata = collect_lineage(project, checked, recorded_files(project, recipe))
     metrics, document = read_json(artifacts / "report" / "metrics.json"), read_decided_evidence(project, recipe, evidence)
     raw_recipe, head = read_unchanged(project, checked), ReportHead("", datetime.now(UTC), ledger.current_actor())
     report = write_version_report(checked, run, data, document, metadata, head)
@@ -455,7 +462,7 @@ def log_evidence_files(
     store.log_files(run, [artifacts / "report" / "reference.parquet"], "monitoring")
     store.log_files(run, [project.validation(data["dataset"]) / "validation.json"], "validation")
     store.log_files(run, [project.dataset(data["dataset"]) / "receipt.json"], "validation")
-    rebuild_files = [project.root / name for name in RECORDED_FILES if (project.root / name).is_file()]
+    rebuild_files = sorted(recorded_folder(project, recipe).iterdir())  # those whose hashes are in the tags
     rebuild_files += [project.recipe_file(recipe), artifacts / "training" / "trail.csv"]
     if archived_code(project):
         archive = project.reports(recipe) / ARCHIVE_NAME

@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         from aeops.machine.access import require_writable_checkout
         from aeops.machine.environment import prepare_environment, require_disk_space
         from aeops.machine.environment_lock import write_environment_lock
-        from aeops.machine.lock import run_lock
+        from aeops.machine.lock import RunUse, run_lock
         from aeops.provenance.last_run import unchanged_summary
         from aeops.recipe.reader import load_recipe
         from aeops.registry.aliases import CHAMPION
@@ -71,7 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
         require_disk_space(project)
         require_writable_checkout(project)
         prepare_environment(project)
-        with run_lock(project, f"ae run {arguments.recipe}"), changed_recipe(project, recipe, settings) as change:
+        use = RunUse(recipe.name, str(settings.get("data.dataset", recipe.data.dataset)))
+        with run_lock(project, f"ae run {recipe.name}", use), changed_recipe(project, recipe, settings) as change:
             write_environment_lock(project)
             list_recipe(project, load_recipe(project, recipe.name))
             write_pipeline_files(project)

@@ -1,13 +1,15 @@
 """Lineage of a version: code, data, environment and machine, as flat tags by which it can be rebuilt."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from aeops.data.dataset import content_sha256
-from aeops.data.dvc import dataset_hash
-from aeops.files import data_sha256, file_sha256
+from aeops.data.dvc import dataset_hash, dvc_lock
+from aeops.files import atomic_folder, data_sha256, file_sha256
 from aeops.machine.git import GitError, git_text, run_git
+from aeops.machine.lock import PROJECT_FILES_LOCK, file_lock
 from aeops.machine.platform_info import platform_facts
 from aeops.project import Project
 from aeops.provenance import rebuild_entry
@@ -22,8 +24,29 @@ DIFF_OPTIONS = ("--binary", "--full-index", "--no-color", "--no-ext-diff", "--no
 MAX_REASON_LENGTH = 300  # of a tag that says why the code is not known
 
 
-def collect_lineage(project: Project, recipe: Recipe) -> dict[str, str]:
-    """Return everything that a rebuild needs to find, as tags: names are lower case with dots, values are text."""
+def recorded_folder(project: Project, recipe: str) -> Path:
+    """Return the folder of the copies that `recorded_files` makes."""
+    return project.reports(recipe) / "recorded"
+
+
+def recorded_files(project: Project, recipe: str) -> Path:
+    """Copy `RECORDED_FILES` as they are at one moment, while no DVC writes; return the folder.
+
+    A run of another recipe may change them before this one has stored them.
+    """
+    with dvc_lock(project), file_lock(project, PROJECT_FILES_LOCK), atomic_folder(recorded_folder(project, recipe)) as folder:
+        for name in RECORDED_FILES:
+            if (project.root / name).is_file():
+                shutil.copyfile(project.root / name, folder / name)
+    return recorded_folder(project, recipe)
+
+
+def collect_lineage(project: Project, recipe: Recipe, recorded: Path | None = None) -> dict[str, str]:
+    """Return everything that a rebuild needs to find, as tags: names are lower case with dots, values are text.
+
+    Args:
+        recorded: what `recorded_files` returned; None: of a run that has no version yet.
+    """
     tags = git_facts(project) | code_facts(project) | platform_facts()
     tags["rebuild.entry"] = rebuild_entry.ENTRY_NAME
     tags["recipe"] = recipe.name
@@ -32,9 +55,8 @@ def collect_lineage(project: Project, recipe: Recipe) -> dict[str, str]:
     tags["data.dataset"] = recipe.data.dataset
     tags["data.content_sha256"] = content_sha256(project.dataset(recipe.data.dataset))
     tags["data.dvc_md5"] = dataset_hash(project, recipe.data.dataset)
-    for name in RECORDED_FILES:
-        if (project.root / name).is_file():
-            tags[f"file.{name}"] = file_sha256(project.root / name)
+    files = recorded_files(project, recipe.name) if recorded is None else recorded
+    tags |= {f"file.{file.name}": file_sha256(file) for file in sorted(files.iterdir())}
     checksum_file = project.artifacts(recipe.name) / "bundle" / "SHA256SUMS"
     if checksum_file.is_file():
         tags["bundle_sha256"] = file_sha256(checksum_file)

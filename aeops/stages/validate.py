@@ -54,6 +54,7 @@ from aeops.data.validation import (
 from aeops.errors import DataError
 from aeops.files import file_sha256, make_folder, write_json
 from aeops.machine.entry_point import run_main
+from aeops.machine.lock import file_lock
 from aeops.machine.stored_json import read_json
 from aeops.project import Project, find_project
 from aeops.recipe.reader import Recipe, read_recipe
@@ -149,7 +150,8 @@ def validate_dataset(recipe: Recipe, project: Project, incoming: Path, descripti
     if validation.is_accepted:
         outcome = "accepted"
     summary = summary_text(validation)
-    publish_pages(staged_site, project.data_docs, recipe.data.dataset, outcome, summary, validator.suites)
+    with file_lock(project, "data-docs"):  # whose index names every dataset
+        publish_pages(staged_site, project.data_docs, recipe.data.dataset, outcome, summary, validator.suites)
     return validation
 
 
