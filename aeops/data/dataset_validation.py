@@ -27,6 +27,7 @@ class DatasetValidation:
         drift_skipped: the reason why drift was not checked; None if it was.
         set_aside: what the source held and could not become a sample: its name -> the reason; counts in the budget.
         decided: what people have decided about samples that are, or would be, bad.
+        judgements_sha256: of the record of that; None without one.
     """
 
     index: pd.DataFrame
@@ -38,6 +39,7 @@ class DatasetValidation:
     drift_skipped: str | None
     set_aside: dict[str, str] = field(default_factory=dict)
     decided: Decided = field(default_factory=lambda: Decided({}))
+    judgements_sha256: str | None = None
 
     @property
     def bad_count(self) -> int:

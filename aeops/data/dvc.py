@@ -99,13 +99,11 @@ def dvc_lock(project: Project) -> Iterator[None]:
     if _own_locks.get(file) == os.getpid():
         yield
         return
-    try:
-        make_folder(file.parent)
-        lock = file.open("r" if file.is_file() else "a", encoding="utf-8")
-    except PermissionError:  # of who may only read: no DVC of theirs runs here
+    if not file.is_file() and not os.access(project.root / ".dvc", os.W_OK):  # of who may only read, where no DVC has run
         yield
         return
-    with lock:
+    make_folder(file.parent)
+    with file.open("r" if file.is_file() else "a", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _own_locks[file] = os.getpid()
         try:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from aeops.errors import DataError, UsageError
-from aeops.files import atomic_write, make_folder
+from aeops.files import atomic_write, file_sha256, make_folder
 from aeops.machine.lock import file_lock
 from aeops.project import Project
 
@@ -172,6 +172,12 @@ def _parse_line(file: Path, number: int, line: str) -> Judgement:
 def _damaged(file: Path, number: int, reason: str) -> DataError:
     name = "/".join(file.parts[-3:])
     return DataError(f"{name} is damaged (line {number}: {reason}): type `git checkout {name}`, or repair the line by hand")
+
+
+def judgements_digest(project: Project, dataset: str) -> str | None:
+    """Return the SHA-256 of the record of a dataset's judgements; None where there is none."""
+    file = project.judgements(dataset)
+    return file_sha256(file) if file.is_file() else None
 
 
 def resolve(judgements: Iterable[Judgement], dataset: str) -> dict[SampleKey, Standing]:

@@ -33,7 +33,7 @@ from aeops.data.dataset import (
 )
 from aeops.data.dataset_validation import DatasetValidation
 from aeops.data.judged_samples import decide, relabel, without_dropped
-from aeops.data.judgements import read_standings
+from aeops.data.judgements import judgements_digest, read_standings
 from aeops.data.quarantine import write_quarantine
 from aeops.data.set_aside import count_reasons, read_set_aside
 from aeops.data.shards import describe_input, read_input, shard_stem, write_block
@@ -117,6 +117,7 @@ def require_incoming(incoming: Path, recipe: Recipe) -> dict[str, Any]:
 
 def validate_dataset(recipe: Recipe, project: Project, incoming: Path, description: dict[str, Any]) -> DatasetValidation:
     """Validate each sample, then the accepted ones as a set, and publish the pages."""
+    judgements_sha256 = judgements_digest(project, recipe.data.dataset)  # before they are read: others may be recorded meanwhile
     standings = read_standings(project, recipe.data.dataset)
     index, relabelled = relabel(read_index(incoming), standings, recipe)
     validator = DataValidator()
@@ -130,6 +131,7 @@ def validate_dataset(recipe: Recipe, project: Project, incoming: Path, descripti
     decided = replace(decided, relabelled=relabelled, dropped_names=dropped_names)
     budget = math.floor(recipe.validate.quarantine_budget * (len(index) + len(set_aside) + len(dropped_names)) + 1e-9)
     validation = DatasetValidation(index, decided.undecided, budget, sample_results, [], [], None, set_aside, decided)
+    validation = replace(validation, judgements_sha256=judgements_sha256)
     if not validation.over_budget:
         accepted_index = validation.accepted_index
         set_results = validate_set(validator, recipe, accepted_index)
@@ -225,6 +227,7 @@ def write_validation(
         "rows": validation.row_counts,
         "copies": validation.copy_count,
         "reasons": validation.reason_counts,
+        "judgements_sha256": validation.judgements_sha256,
         "budget": validation.budget,
         "quarantined": named_samples,
         "set_aside": count_reasons(validation.set_aside),

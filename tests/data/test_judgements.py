@@ -16,7 +16,17 @@ from aeops.cli.main import main
 from aeops.cli.run import quarantine_line
 from aeops.data.dataset import read_index, require_receipt
 from aeops.data.judged_samples import without_dropped
-from aeops.data.judgements import DROP, RELABEL, RELEASE, Judgement, read_judgements, read_standings, record_judgements, resolve
+from aeops.data.judgements import (
+    DROP,
+    RELABEL,
+    RELEASE,
+    Judgement,
+    judgements_digest,
+    read_judgements,
+    read_standings,
+    record_judgements,
+    resolve,
+)
 from aeops.data.set_aside import read_set_aside
 from aeops.errors import DataError, UsageError
 from aeops.provenance.run_summary import quarantine_counts
@@ -87,6 +97,7 @@ def test_judgements_go_into_the_next_version_and_are_remembered(spoiled: Room, c
     assert labels[f"mine-{BLANK:06d}"] == spoiled.labels[BLANK]
     assert labels[f"mine-{LABEL:06d}"] == 4
     assert {f"mine-{NAN:06d}", f"mine-{COPY:06d}"}.isdisjoint(labels)
+    assert spoiled.validation()["judgements_sha256"] == judgements_digest(spoiled.project, "mine")
     rows = {"given": 600, "accepted": 598, "quarantined": 0, "released": 1, "dropped": 2, "relabelled": 1}
     assert require_receipt(spoiled.data, "mine")["rows"] == rows
     counts = quarantine_counts(spoiled.validation())
