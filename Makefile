@@ -14,7 +14,7 @@ export UV_FIND_LINKS
 endif
 
 .PHONY: run test test-long test-long-stack test-long-kills test-long-crashes test-long-quarter test-long-servers test-long-models test-long-benchmarks
-.PHONY: check up down ui clean bench bench-models bench-anomaly env lock params format
+.PHONY: check docs up down ui clean bench bench-models bench-anomaly env lock params format
 
 run: env
 	$(BIN)/ae run digits
@@ -43,6 +43,11 @@ check: env
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tests/long_run.py --check
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+# The site of docs/ in .ae/site; a link that leads nowhere is an error.
+docs: env
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 up: env
 	$(BIN)/ae up

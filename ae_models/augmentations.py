@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ae_models.batch_share import draw_rows
+
 __all__ = ["AUGMENTATIONS", "AffineAugmentation", "FlipAugmentation", "NoAugmentation"]
 
 
@@ -40,7 +42,8 @@ class AffineAugmentation(nn.Module):
     def sample_matrices(self, x: Tensor) -> Tensor:
         """Return one random 2x3 matrix a sample, (n, 2, 3), in affine_grid's units: the image's sides are [-1, 1]."""
         n, _, height, width = x.shape
-        turn, size, right, down = torch.empty(4, n, device=x.device).uniform_(-1.0, 1.0)
+        draws = draw_rows(n, lambda rows: torch.empty(4, rows, device=x.device).uniform_(-1.0, 1.0), axis=1)
+        turn, size, right, down = draws
         cosine = (1 + self.scale * size) * torch.cos(self.rotation * turn)
         sine = (1 + self.scale * size) * torch.sin(self.rotation * turn)
         right, down = 2 * self.shift / width * right, 2 * self.shift / height * down
@@ -53,7 +56,7 @@ class FlipAugmentation(nn.Module):
     """Each image or its mirror image, left to right, with equal chance."""
 
     def forward(self, x: Tensor) -> Tensor:
-        mirror_mask = torch.rand(len(x), 1, 1, 1, device=x.device) < 0.5
+        mirror_mask = draw_rows(len(x), lambda rows: torch.rand(rows, 1, 1, 1, device=x.device)) < 0.5
         return torch.where(mirror_mask, x.flip(-1), x)
 
 

@@ -109,15 +109,15 @@ class _BankScore(Score):
         if self.space == "code":
             every_view = self._all_views(samples, np.sort(order[:_K_CENTRE_CANDIDATES]))
             self.mean = torch.stack([view.mean(0) for view in every_view])
-            self.whitening = torch.stack([_whitening(view) for view in every_view])
+            self.whitening = torch.stack(list(map(_whitening, every_view)))
         self.bank = torch.stack([self._as_compared(vectors, view) for view, vectors in enumerate(views)])
         self.half_norms = self.bank.square().sum(2) / 2
         self.samples = torch.from_numpy(samples.raw_inputs("train", chosen))
 
     def _all_views(self, samples: ScoreSamples, indices: npt.NDArray[np.int64]) -> list[Tensor]:
         """Return the vectors of training samples, (rows, numbers), one tensor a view."""
-        batches = [self._views(output) for output in samples.outputs("train", indices)]
-        return [torch.cat(parts) for parts in zip(*batches, strict=True)]
+        batches = map(self._views, samples.outputs("train", indices))
+        return list(map(torch.cat, zip(*batches, strict=True)))
 
     def _views(self, output: ModelOutput) -> tuple[Tensor, ...]:
         """Return the vectors of a batch, (n, numbers), before whitening."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ae_models.batch_share import draw_like, mean_over_batch
 from ae_models.codebooks import Codebooks
 
 __all__ = [
@@ -121,7 +122,7 @@ class ContractiveBottleneck(Bottleneck):
         self.weight = weight
 
     def penalty(self, h: Tensor, z: Tensor, x: Tensor) -> Tensor:
-        random_signs = 2.0 * torch.empty_like(z).bernoulli_(0.5) - 1.0
+        random_signs = 2.0 * draw_like(z, lambda draws: draws.bernoulli_(0.5)) - 1.0
         (jacobian_product,) = torch.autograd.grad(z, x, random_signs, create_graph=True)
         return self.weight * jacobian_product.square().flatten(1).sum(1).mean()
 
@@ -145,7 +146,7 @@ class VariationalBottleneck(Bottleneck):
         if not self.training:
             return self.to_code(h)
         mean, log_variance = self.moments(h)
-        return mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
+        return mean + torch.exp(0.5 * log_variance) * draw_like(mean, Tensor.normal_)
 
     def to_code(self, h: Tensor) -> Tensor:
         return self.moments(h)[0]
@@ -158,7 +159,7 @@ class VariationalBottleneck(Bottleneck):
     def penalty(self, h: Tensor, z: Tensor, x: Tensor) -> Tensor:
         mean, log_variance = self.moments(h.float())
         kl_divergence = 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance)
-        return self.beta * kl_divergence.mean(0).clamp(min=self.free_bits).sum()
+        return self.beta * mean_over_batch(kl_divergence).clamp(min=self.free_bits).sum()
 
 
 class QuantisedBottleneck(Bottleneck):

@@ -19,6 +19,7 @@ from ae_models.checksums import refused_bundle, verify_bundle, write_checksums
 from ae_models.combined_score import build_score
 from ae_models.ensemble import build_autoencoder
 from ae_models.export import AnomalyScorer, export_onnx
+from ae_models.mappings import map_values, select_keys
 from ae_models.sample_sets import SampleArray
 from ae_models.spec import FitSpec, SampleRules, spec_to_dict, with_backbone
 from ae_models.thresholds import load_threshold, threshold_spec
@@ -104,21 +105,28 @@ def load_bundle(folder: Path) -> Bundle:
     model = with_backbone(spec.model, folder / BACKBONE_FILE)
     autoencoder = build_autoencoder(model, spec.input, spec.train.members)
     weights = load_file(folder / WEIGHTS_FILE)
-    autoencoder.load_state_dict({name: torch.from_numpy(values) for name, values in weights.items()})
+    autoencoder.load_state_dict(map_values(torch.from_numpy, weights))
     arrays = load_file(folder / _SCORER)
     threshold = load_threshold(document["threshold"], arrays)
     score = build_score(spec.score, autoencoder)
-    score.load_arrays(
-        {name.removeprefix(_SCORE_PREFIX): values for name, values in arrays.items() if name.startswith(_SCORE_PREFIX)}
-    )
+    score.load_arrays(_score_arrays(arrays))
     rules = SampleRules.from_dict(document["samples"]) if "samples" in document else None
     scorer = AnomalyScorer(autoencoder, score, threshold, rules)
     return Bundle(document, scorer.eval())
 
 
+def _score_arrays(arrays: Mapping[str, SampleArray]) -> dict[str, SampleArray]:
+    """Return the arrays of scorer.safetensors that the score has learnt, by the names of its buffers."""
+    score_arrays = {}
+    for name, values in arrays.items():
+        if name.startswith(_SCORE_PREFIX):
+            score_arrays[name.removeprefix(_SCORE_PREFIX)] = values
+    return score_arrays
+
+
 def fit_sections(document: Mapping[str, Any]) -> dict[str, Any]:
     """Return the sections of a FitSpec in a bundle.json, without what the training added."""
-    sections = {key: document[key] for key in ("input", "model", "score")}
+    sections = select_keys(document, ("input", "model", "score"))
     sections["threshold"] = spec_to_dict(threshold_spec(document["threshold"]))
     sections["train"] = dict(document["train"])
     sections["train"].pop("steps", None)

@@ -23,6 +23,7 @@ from ae_models.combined_score import build_score
 from ae_models.data_loading import EVALUATION_SEED, iterate_batches, seed_generators
 from ae_models.export import AnomalyScorer
 from ae_models.factory import build_part
+from ae_models.mappings import map_values
 from ae_models.sample_sets import SampleArray, SampleRoles, SampleSet, as_sample_set, require_samples
 from ae_models.score_interface import Score
 from ae_models.score_samples import ScoreSamples
@@ -179,7 +180,7 @@ def calibrate_scorer(
     if groups is not None:
         scores = replace(scores, groups=outputs.groups, group_names=groups.names, group_centres=groups.centres)
     if labelled is not None:
-        normal, novelty = (_ScoredSet(autoencoder, score, samples) for samples in labelled)
+        normal, novelty = _ScoredSet(autoencoder, score, labelled.normal), _ScoredSet(autoencoder, score, labelled.novelty)
         scores = replace(scores, validation=normal.scores, novelty=novelty.scores)
     threshold = build_part(THRESHOLDS, threshold_spec).calibrate(scores)
     return AnomalyScorer(autoencoder, score, threshold, rules)
@@ -240,9 +241,15 @@ def _column_facts(autoencoder: Autoencoder) -> dict[str, Any]:
         return {}
     facts = []
     for column, learnt in zip(autoencoder.preprocessing.columns, autoencoder.preprocessing.facts(), strict=True):
-        numbers = {name: value if math.isfinite(value) else None for name, value in learnt._asdict().items()}
-        facts.append({"name": column.name, **numbers})
+        facts.append({"name": column.name, **map_values(_finite_or_none, learnt._asdict())})
     return {"column_facts": facts}
+
+
+def _finite_or_none(value: float) -> float | None:
+    """Return a number as JSON can hold it."""
+    if math.isfinite(value):
+        return value
+    return None
 
 
 def bundle_document(

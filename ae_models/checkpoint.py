@@ -13,6 +13,7 @@ import torch
 
 from ae_models.atomic_files import atomic_path, atomic_write, json_text, make_folder, sync_file
 from ae_models.checksums import json_sha256
+from ae_models.lightning_module import AutoencoderModule
 from ae_models.training_progress import PROGRESS_FILE
 from ae_models.training_result import WEIGHT_HASH_FILE
 
@@ -34,22 +35,32 @@ MIN_SECONDS_BETWEEN = 2.0  # at most this much training is lost; the moment of a
 class CheckpointCallback(pl.Callback):
     """Saves the state after some recent epoch in `folder`; the last epoch's is always saved.
 
-    The training's logs, which lie beside it, are synced first: no checkpoint that a power failure leaves is ahead of them.
+    The training's logs, which lie beside it, are synced first: no checkpoint that a power failure leaves is ahead of them. Of
+    several workers, the first one decides and writes.
     """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / CHECKPOINT_FILE
         self.saved_at = time.monotonic()
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: AutoencoderModule) -> None:  # type: ignore[override]
         is_last = trainer.current_epoch + 1 == trainer.max_epochs
-        if is_last or time.monotonic() - self.saved_at >= MIN_SECONDS_BETWEEN:
-            for name in (PROGRESS_FILE, WEIGHT_HASH_FILE):
-                sync_file(self.path.with_name(name))
-            with atomic_path(self.path) as tmp_path:
-                trainer.save_checkpoint(tmp_path)
-                _load_checkpoint(tmp_path)
-            self.saved_at = time.monotonic()
+        is_due = is_last or time.monotonic() - self.saved_at >= MIN_SECONDS_BETWEEN
+        worker = pl_module.worker
+        if not worker.agree(is_due):  # by the first one's clock: they save together, or wait for each other for ever
+            return
+        if worker.is_first:
+            self._save(trainer)
+        else:
+            trainer.save_checkpoint(self.path)  # writes nothing
+        self.saved_at = time.monotonic()
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        for name in (PROGRESS_FILE, WEIGHT_HASH_FILE):
+            sync_file(self.path.with_name(name))
+        with atomic_path(self.path) as tmp_path:
+            trainer.save_checkpoint(tmp_path)
+            _load_checkpoint(tmp_path)
 
 
 def find_checkpoint(folder: Path, key: Mapping[str, Any]) -> Path | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ae_models.errors import BundleError
+from ae_models.names import names_of
 
 __all__ = [
     "CHECKSUM_FILE",
@@ -82,8 +83,10 @@ def json_sha256(document: Any) -> str:
 
 def write_checksums(folder: Path) -> None:
     """Write SHA256SUMS over every file of the folder, sorted by name, in `sha256sum` format."""
-    names = sorted(path.name for path in folder.iterdir() if path.name != CHECKSUM_FILE)
-    lines = [f"{file_sha256(folder / name)}  {name}\n" for name in names]
+    lines = []
+    for name in sorted(names_of(folder.iterdir())):
+        if name != CHECKSUM_FILE:
+            lines.append(f"{file_sha256(folder / name)}  {name}\n")
     (folder / CHECKSUM_FILE).write_text("".join(lines), encoding="utf-8")
 
 
@@ -160,8 +163,11 @@ def _verify_files(folder: Path, layout: _FolderLayout, checksums: Mapping[str, s
         if not path.is_dir() or path.is_symlink():
             paths[path.relative_to(folder).as_posix()] = path
     paths.pop(CHECKSUM_FILE, None)
-    problems = [f"{name} is missing" for name in sorted(checksums.keys() - paths.keys())]
-    problems += [f"{name} is not in {CHECKSUM_FILE}" for name in sorted(paths.keys() - checksums.keys())]
+    problems = []
+    for name in sorted(checksums.keys() - paths.keys()):
+        problems.append(f"{name} is missing")
+    for name in sorted(paths.keys() - checksums.keys()):
+        problems.append(f"{name} is not in {CHECKSUM_FILE}")
     for name in sorted(checksums.keys() & paths.keys()):
         try:
             if not _is_unaltered(paths[name], checksums[name]):

@@ -1,8 +1,12 @@
 """Codebooks: words that follow the running means of the vectors they stand for (VQ-VAE, van den Oord et al. 2017, A.1)."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from ae_models.batch_share import current_share, sum_over_workers
 
 __all__ = ["DEAD_SHARE", "Codebooks"]
 
@@ -15,6 +19,8 @@ class Codebooks(nn.Module):
 
     A word is dead where its running count is a small share of an even use; it becomes a vector of the present batch. Before
     the first batch every count is 0, so that the first batch makes all the words.
+
+    Where several workers share a batch, each ends a step with the same words: those that the whole batch makes.
 
     Args:
         count: number of codebooks.
@@ -59,10 +65,11 @@ class Codebooks(nn.Module):
             vectors: (codebooks, vectors, dimensions).
         """
         count, size = self.counts.shape
-        vector_rows = torch.rand(count, vectors.shape[1], device=vectors.device).topk(min(size, vectors.shape[1])).indices
+        own = _VectorsOfBatch.of(vectors)
+        vector_rows = torch.rand(count, own.total, device=vectors.device).topk(min(size, own.total)).indices
         vector_rows = vector_rows[:, torch.arange(size, device=vectors.device) % vector_rows.shape[1]]
-        new_words = vectors.float().gather(1, vector_rows.unsqueeze(2).expand(-1, -1, vectors.shape[2]))
-        even_use = vectors.shape[1] / size
+        new_words = own.gather(vectors.float(), vector_rows)
+        even_use = own.total / size
         is_dead = self.counts <= DEAD_SHARE * self.counts.mean(1, keepdim=True)
         # No branch on `is_dead`: asking for its value would make a GPU wait at every step.
         self.counts.masked_fill_(is_dead, even_use)
@@ -79,9 +86,43 @@ class Codebooks(nn.Module):
         """
         with torch.autocast(vectors.device.type, enabled=False):
             # A sum by a product with ones and zeros: adding up by index has no fixed order on a GPU.
+            own = _VectorsOfBatch.of(vectors)
+            indices, vectors = indices[:, : own.counted], vectors[:, : own.counted]
             one_hot = (indices.unsqueeze(2) == torch.arange(self.counts.shape[1], device=vectors.device)).float()
-            self.counts.lerp_(one_hot.sum(1), 1 - self.decay)
-            self.sums.lerp_(one_hot.transpose(1, 2) @ vectors.float(), 1 - self.decay)
+            self.counts.lerp_(sum_over_workers(one_hot.sum(1)), 1 - self.decay)
+            self.sums.lerp_(sum_over_workers(one_hot.transpose(1, 2) @ vectors.float()), 1 - self.decay)
         # (c + e) / (sum c + K e) sum c, with e = _SMOOTHING times the mean of the counts
         smoothed_counts = (self.counts + _SMOOTHING * self.counts.mean(1, keepdim=True)) / (1 + _SMOOTHING)
         self.words.copy_(self.sums / smoothed_counts.unsqueeze(2))
+
+
+class _VectorsOfBatch(NamedTuple):
+    """Which of a batch's vectors are at hand.
+
+    Attributes:
+        first: the first of them in the batch.
+        counted: how many of them count.
+        total: vectors of the whole batch.
+    """
+
+    first: int
+    counted: int
+    total: int
+
+    @classmethod
+    def of(cls, vectors: Tensor) -> "_VectorsOfBatch":
+        """Return those of vectors (codebooks, vectors, dimensions), as many of each sample."""
+        share = current_share()
+        if share is None:
+            return cls(0, vectors.shape[1], vectors.shape[1])
+        each = vectors.shape[1] // max(1, share.count)
+        return cls(share.first * each, share.count * each, share.total * each)
+
+    def gather(self, vectors: Tensor, rows: Tensor) -> Tensor:
+        """Return the vectors (codebooks, k, dimensions) of the batch in these rows (codebooks, k)."""
+        places = (rows - self.first).unsqueeze(2).expand(-1, -1, vectors.shape[2])
+        if current_share() is None:
+            return vectors.gather(1, places)
+        is_own = (places >= 0) & (places < self.counted)
+        own = vectors.gather(1, places.clamp(0, vectors.shape[1] - 1)).masked_fill(~is_own, 0.0)
+        return sum_over_workers(own)  # each of them is at hand in one worker

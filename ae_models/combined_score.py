@@ -1,6 +1,7 @@
 """Several scores together: the mean of standardised scores."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -80,7 +81,9 @@ class CombinedScore(Score):
         return self.part_scores(output).mean(1)
 
     def part_scores(self, output: ModelOutput) -> Tensor:
-        standardised = [(part(output) - self.median[index]) / self.spread[index] for index, part in self._chosen_parts()]
+        standardised = []
+        for index, part in self._chosen_parts():
+            standardised.append((part(output) - self.median[index]) / self.spread[index])
         return torch.stack(standardised, 1)
 
     def part_names(self) -> tuple[str, ...]:
@@ -96,31 +99,32 @@ class CombinedScore(Score):
 
     @property
     def has_pixel_map(self) -> bool:  # type: ignore[override]  # of the chosen parts
-        return self._map_part() is not None
+        return self._first_part("has_pixel_map") is not None
 
     def pixel_map(self, output: ModelOutput) -> Tensor | None:
-        part = self._map_part()
+        part = self._first_part("has_pixel_map")
         return None if part is None else part.pixel_map(output)
 
     @property
     def has_value_shares(self) -> bool:  # type: ignore[override]
-        return any(part.has_value_shares for _, part in self._chosen_parts())
+        return self._first_part("has_value_shares") is not None
 
     def value_shares(self, output: ModelOutput) -> Tensor | None:
         """Return the mean over the chosen parts that say something of single numbers."""
-        shares = [part.value_shares(output) for _, part in self._chosen_parts() if part.has_value_shares]
-        given = [values for values in shares if values is not None]
-        return torch.stack(given).mean(0) if given else None
+        part_shares = []
+        for _, part in self._chosen_parts():
+            shares = part.value_shares(output) if part.has_value_shares else None
+            if shares is not None:
+                part_shares.append(shares)
+        return torch.stack(part_shares).mean(0) if part_shares else None
 
     @property
     def has_token_surprise(self) -> bool:  # type: ignore[override]
-        return any(part.has_token_surprise for _, part in self._chosen_parts())
+        return self._first_part("has_token_surprise") is not None
 
     def token_surprise(self, output: ModelOutput) -> Tensor | None:
-        for _, part in self._chosen_parts():
-            if part.has_token_surprise:
-                return part.token_surprise(output)
-        return None
+        part = self._first_part("has_token_surprise")
+        return None if part is None else part.token_surprise(output)
 
     def learnt_facts(self) -> dict[str, Any]:
         parts = []
@@ -142,11 +146,14 @@ class CombinedScore(Score):
             part.fit(samples)
         normal = self.standardise(samples.outputs("validation"))
         if self.choose != "all":
-            faulty = {name: self._standardise(self._raw_scores(outputs)) for name, outputs in samples.faulty_outputs()}
+            faulty = {}
+            for name, outputs in samples.faulty_outputs():
+                faulty[name] = self._standardise(self._raw_scores(outputs))
             needs_no_network = CombinedScoreSpec(self.specs).needs_no_network
             kept = tuple(np.flatnonzero(needs_no_network).tolist()) if self.choose == "networks-by-power" else ()
             chosen, self._powers = choose_parts(self._standardise(normal), faulty, kept)
-            self.is_chosen = torch.tensor([index in chosen for index in range(len(self.parts))])
+            self.is_chosen = torch.zeros(len(self.parts), dtype=torch.bool)
+            self.is_chosen[list(chosen)] = True
         for index, spec in enumerate(self.specs):
             if not self.is_chosen[index]:
                 self.parts[index] = build_part(SINGLE_SCORES, spec)  # without what it learnt
@@ -163,7 +170,9 @@ class CombinedScore(Score):
 
     def _raw_scores(self, outputs: Iterator[ModelOutput]) -> npt.NDArray[np.float32]:
         """Return the score of each part, not standardised, (n, parts)."""
-        batches = [torch.stack([part(output) for part in self._all_parts()], 1) for output in outputs]
+        batches = []
+        for output in outputs:
+            batches.append(torch.stack([part(output) for part in self._all_parts()], 1))
         scores: npt.NDArray[np.float32] = torch.cat(batches).numpy()
         return scores
 
@@ -177,11 +186,14 @@ class CombinedScore(Score):
     def _chosen_parts(self) -> list[tuple[int, Score]]:
         """Return the parts that go in, with their places among the settings."""
         is_chosen = self.is_chosen.tolist()  # constants of the graph
-        return [(index, part) for index, part in enumerate(self._all_parts()) if is_chosen[index]]
+        return list(compress(enumerate(self._all_parts()), is_chosen))
 
-    def _map_part(self) -> Score | None:
-        """Return the first chosen part with a map of pixels."""
-        return next((part for _, part in self._chosen_parts() if part.has_pixel_map), None)
+    def _first_part(self, attribute: str) -> Score | None:
+        """Return the first chosen part for which this is true: `has_pixel_map`, `has_value_shares` or `has_token_surprise`."""
+        for _, part in self._chosen_parts():
+            if getattr(part, attribute):
+                return part
+        return None
 
     def _bank_part(self) -> Score | None:
         """Return the first chosen part that compares inputs with a bank of samples."""
@@ -213,10 +225,9 @@ def choose_parts(
 
     def power(places: tuple[int, ...]) -> float:
         if places not in powers:
-            columns = list(places)
-            separations = [
-                measure_separation(scores[:, columns].mean(1), normal[:, columns].mean(1)) for scores in faulty.values()
-            ]
+            columns, separations = list(places), []
+            for scores in faulty.values():
+                separations.append(measure_separation(scores[:, columns].mean(1), normal[:, columns].mean(1)))
             powers[places] = float(np.mean(separations))
         return powers[places]
 
@@ -225,19 +236,30 @@ def choose_parts(
         power((place,))
     chosen = kept or everyone
     while kept and len(chosen) < len(everyone):
-        with_one = [tuple(sorted((*chosen, place))) for place in everyone if place not in chosen]
-        best = max(with_one, key=power)
+        best = max(_with_one_more(chosen, everyone), key=power)
         if power(best) <= power(chosen) + _CHOICE_MARGIN:
             break
         chosen = best
     while not kept and len(chosen) > 1:
-        without_one = [tuple(place for place in chosen if place != left_out) for left_out in chosen]
-        best = max(without_one, key=power)
+        best = max(_with_one_less(chosen), key=power)
         if power(best) <= power(chosen) + _CHOICE_MARGIN:
             break
         chosen = best
     power(chosen)
     return chosen, powers
+
+
+def _with_one_more(chosen: tuple[int, ...], everyone: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """Yield the combinations with one score more, in the order of the scores."""
+    for place in everyone:
+        if place not in chosen:
+            yield tuple(sorted((*chosen, place)))
+
+
+def _with_one_less(chosen: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """Yield the combinations with one score less: without the first, without the second and so on."""
+    for index in range(len(chosen)):
+        yield chosen[:index] + chosen[index + 1 :]
 
 
 SCORES: dict[str, type[Score]] = {**SINGLE_SCORES, "combined": CombinedScore}

@@ -6,6 +6,7 @@ A new kind: its class here, named as its spec without `Spec`, and its line in `C
 import math
 from collections.abc import Mapping
 from fractions import Fraction
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -417,7 +418,7 @@ class PerGroupThreshold:
         return f"flags {self.false_alarm_rate:.2%} of the normal samples of each group"
 
     def describe_choice(self, stored: StoredThreshold) -> str:
-        columns = [stored.details[name] for name in ("groups", "group_values", "group_ranks", "group_rows")]
+        columns = itemgetter("groups", "group_values", "group_ranks", "group_rows")(stored.details)
         values = []
         for name, value, rank, rows in zip(*columns, strict=True):
             values.append(f"{name}: {value:.4g} (rank {rank:,} of {rows:,})")

@@ -2,12 +2,13 @@
 
 Each module maps images (n, c, h, w) or series (n, c, t) in [0, 1] to the same shape (grey: to one channel), or token ids
 (n, tokens) to the same shape. It also acts in evaluation mode: the caller decides when to corrupt. Random numbers are drawn
-on the input's device from torch's global generator, which the caller seeds.
+on the input's device from torch's global generator, which the caller seeds, for the whole batch (`ae_models.batch_share`).
 """
 
 import torch
 from torch import Tensor, nn
 
+from ae_models.batch_share import draw_like, draw_rows
 from ae_models.tokens import END, PADDING
 
 __all__ = [
@@ -41,7 +42,7 @@ class GaussianCorruption(nn.Module):
         self.deviation = deviation
 
     def forward(self, x: Tensor) -> Tensor:
-        return (x + self.deviation * torch.randn_like(x)).clamp(0.0, 1.0)
+        return (x + self.deviation * draw_like(x, Tensor.normal_)).clamp(0.0, 1.0)
 
 
 class SaltAndPepperCorruption(nn.Module):
@@ -77,11 +78,12 @@ class MaskingCorruption(nn.Module):
     def _uniform_by_unit(self, x: Tensor) -> Tensor:
         """Return uniform numbers in [0, 1), equal within a unit, that broadcast to x."""
         if self.unit == "features":
-            return torch.rand_like(x)
+            return draw_like(x, Tensor.uniform_)
         if self.unit == "pixels":
             return _uniform_by_position(x)
         sides = x.shape[2:]
-        uniform_draws = torch.rand(len(x), 1, *(-(-side // self.block) for side in sides), device=x.device)
+        blocks = [-(-side // self.block) for side in sides]
+        uniform_draws = draw_rows(len(x), lambda rows: torch.rand(rows, 1, *blocks, device=x.device))
         for axis, side in enumerate(sides, start=2):
             uniform_draws = uniform_draws.repeat_interleave(self.block, dim=axis).narrow(axis, 0, side)
         return uniform_draws
@@ -106,7 +108,9 @@ class WordDeletionCorruption(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         is_word = (x != PADDING) & (x != END)
-        uniform_draws = torch.rand(x.shape, device=x.device).masked_fill(~is_word, -1.0)
+        uniform_draws = draw_rows(len(x), lambda rows: torch.rand(rows, *x.shape[1:], device=x.device)).masked_fill(
+            ~is_word, -1.0
+        )
         # The token with the largest number stays in any case: it matters only where every token would go.
         survival_mask = (uniform_draws >= self.share) | (uniform_draws == uniform_draws.amax(1, keepdim=True))
         retention_mask = (is_word & survival_mask) | (x == END)
@@ -122,7 +126,7 @@ def rgb_to_luma(rgb: Tensor) -> Tensor:
 
 def _uniform_by_position(x: Tensor) -> Tensor:
     """Return a uniform number in [0, 1) for each pixel or step, the same for all channels: (n, 1, h, w) or (n, 1, t)."""
-    return torch.rand(len(x), 1, *x.shape[2:], device=x.device)
+    return draw_rows(len(x), lambda rows: torch.rand(rows, 1, *x.shape[2:], device=x.device))
 
 
 CORRUPTIONS = {

@@ -6,11 +6,11 @@ parameters detached. So one optimiser and one backward pass train both at once, 
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from ae_models.batch_share import draw_like
 from ae_models.layers import dense_layers
 
 __all__ = ["CRITICS", "AdversarialCodeCritic", "GanomalyCritic", "MakeEncoder", "NoCritic"]
@@ -60,7 +60,7 @@ class AdversarialCodeCritic(nn.Module):
 
     def loss(self, x: Tensor, y: Tensor, z: Tensor, target: Tensor) -> Tensor:
         """Return the discriminator's loss plus the model's share, for codes z (n, size)."""
-        own_loss = _logistic_loss(self.discriminator(torch.randn_like(z)), self.discriminator(z.detach()))
+        own_loss = _logistic_loss(self.discriminator(draw_like(z, Tensor.normal_)), self.discriminator(z.detach()))
         model_share = _mean_softplus(-_call_detached(self.discriminator, z))
         return own_loss + self.weight * model_share
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from ae_models.batch_share import share_of_worker
 from ae_models.sample_sets import SampleSet
 
 __all__ = [
@@ -45,10 +46,13 @@ class IndexBatchSampler(Sampler[Tensor]):
         batch: samples a batch of a member; the last one may be smaller.
         seed: of the training.
         members: of the ensemble; 1: a single model.
+        worker: number from 0 of the worker whose share of each batch is yielded (see `ae_models.batch_share`).
+        workers: that share each batch; 1: it is yielded whole.
     """
 
-    def __init__(self, rows: int, batch: int, seed: int, members: int) -> None:
+    def __init__(self, rows: int, batch: int, seed: int, members: int, worker: int = 0, workers: int = 1) -> None:
         self.rows, self.batch, self.seed, self.members = rows, batch, seed, members
+        self.worker, self.workers = worker, workers
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -63,7 +67,12 @@ class IndexBatchSampler(Sampler[Tensor]):
             generator = torch.Generator().manual_seed(seed * EPOCH_SEED_STRIDE + self.epoch)
             orders.append(torch.split(torch.randperm(self.rows, generator=generator), self.batch))
         for batches in zip(*orders, strict=True):
-            yield torch.cat(batches)
+            yield torch.cat([self._own_part(batch) for batch in batches])
+
+    def _own_part(self, batch: Tensor) -> Tensor:
+        if self.workers == 1:
+            return batch
+        return batch[share_of_worker(len(batch), self.worker, self.workers).computed]
 
 
 class ResidentIndices(Dataset[Tensor]):

@@ -13,7 +13,7 @@ from ae_models.layers import (
     ResidualBlock,
     UnflattenPositions,
     dense_layers,
-    halved_sizes,
+    halved_sides,
     halving_padding,
     latent_map_channels,
 )
@@ -143,17 +143,17 @@ class TokenDecoder(nn.Module):
 def _smallest_shape(widths: tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return (c, *sides) from which one doubling for each width leads to `shape`."""
     first_channels = (*widths, shape[0])[0]
-    return (first_channels, *(halved_sizes(side, len(widths))[-1] for side in shape[1:]))
+    return (first_channels, *halved_sides(shape[1:], len(widths))[-1])
 
 
 def _doubling_layers(widths: tuple[int, ...], kernel: int, blocks: int, shape: tuple[int, ...]) -> list[nn.Module]:
     """Return transposed convolutions from the smallest shape to (c, *sides), one for each width."""
     convolution = _TRANSPOSED_CONVOLUTIONS[len(shape) - 1]
-    sizes = [halved_sizes(side, len(widths))[::-1][1:] for side in shape[1:]]
+    _, *doubled_sides = reversed(halved_sides(shape[1:], len(widths)))
     layers: list[nn.Module] = []
-    for step, (in_channels, out_channels) in enumerate(pairwise((*widths, shape[0]))):
-        step_paddings = [halving_padding(side[step], kernel) for side in sizes]
-        padding, output_padding = zip(*step_paddings, strict=True)
+    for sides, (in_channels, out_channels) in zip(doubled_sides, pairwise((*widths, shape[0])), strict=True):
+        side_paddings = [halving_padding(side, kernel) for side in sides]
+        padding, output_padding = zip(*side_paddings, strict=True)
         layers += [ResidualBlock(in_channels) for _ in range(blocks)]
         layers += [nn.ReLU(), convolution(in_channels, out_channels, kernel, 2, padding, output_padding)]
     return layers

@@ -16,7 +16,7 @@ from ae_models.layers import (
     FlattenPositions,
     ResidualBlock,
     dense_layers,
-    halved_sizes,
+    halved_sides,
     halving_padding,
     latent_map_channels,
 )
@@ -118,8 +118,10 @@ class TableEncoder(EncoderModule):
         super().__init__()
         self.embedded = [block for block in blocks if block.spec.type == CATEGORY and block.size > embedding]
         self.embeddings = nn.ModuleList([nn.Linear(block.size, embedding, bias=False) for block in self.embedded])
-        is_embedded = {place for block in self.embedded for place in range(block.start, block.start + block.size)}
-        self.plain_places = [place for place in range(shape[0]) if place not in is_embedded]
+        embedded_places: set[int] = set()
+        for block in self.embedded:
+            embedded_places.update(range(block.start, block.start + block.size))
+        self.plain_places = sorted(set(range(shape[0])) - embedded_places)
         width = len(self.plain_places) + embedding * len(self.embedded)
         self.layers = nn.Sequential(*dense_layers((width, *widths, size)))
 
@@ -243,15 +245,15 @@ def _halving_layers(
 ) -> tuple[list[nn.Module], tuple[int, ...]]:
     """Return convolutions that halve the sides of (c, *sides) once for each width, and the shape of their output."""
     convolution = _CONVOLUTIONS[len(shape) - 1]
-    sizes = [halved_sizes(side, len(widths)) for side in shape[1:]]
+    *larger_sides, last_sides = halved_sides(shape[1:], len(widths))
     layers: list[nn.Module] = []
-    for step, (in_channels, out_channels) in enumerate(pairwise((shape[0], *widths))):
-        padding = tuple(halving_padding(side[step], kernel)[0] for side in sizes)
+    for sides, (in_channels, out_channels) in zip(larger_sides, pairwise((shape[0], *widths)), strict=True):
+        padding = tuple(halving_padding(side, kernel)[0] for side in sides)
         layers += [convolution(in_channels, out_channels, kernel, stride=2, padding=padding)]
         layers += [ResidualBlock(out_channels) for _ in range(blocks)]
         layers += [nn.ReLU()]
     last_channels = (shape[0], *widths)[-1]
-    return layers, (last_channels, *(side[-1] for side in sizes))
+    return layers, (last_channels, *last_sides)
 
 
 ENCODERS: dict[str, type[EncoderModule]] = {

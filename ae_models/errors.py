@@ -5,10 +5,11 @@ AeModelsError
 ├── BundleError     a bundle, or a training's result, that is incomplete, altered or of an unknown format
 └── TrainingError   a training that cannot go on
     ├── SampleError      samples that it cannot use
-    └── DivergenceError  a loss that is not finite
+    ├── DivergenceError  a loss that is not finite
+    └── WorkerError      one of several workers ended before the training did
 """
 
-__all__ = ["AeModelsError", "BundleError", "DivergenceError", "SampleError", "SpecError", "TrainingError"]
+__all__ = ["AeModelsError", "BundleError", "DivergenceError", "SampleError", "SpecError", "TrainingError", "WorkerError"]
 
 
 class AeModelsError(Exception):
@@ -49,3 +50,7 @@ class SampleError(TrainingError):
 
 class DivergenceError(TrainingError):
     """A loss that is not finite: the settings of the training do not suit its samples."""
+
+
+class WorkerError(TrainingError):
+    """One of several workers ended before the training did, such as by a kill: tried again, the same training may work."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ae_models.autoencoder import Autoencoder
 from ae_models.input_bounds import InputBounds
 from ae_models.model_output import ModelOutput
+from ae_models.names import names_of
 from ae_models.onnx_runtime import onnxruntime
 from ae_models.sample_sets import SampleArray
 from ae_models.score_interface import Score
@@ -212,7 +213,7 @@ def _run_onnx(path: Path, input_name: str, inputs: SampleArray) -> dict[str, Sam
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # so that the difference, which the bundle holds, does not depend on the number of cores
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
+    names = names_of(session.get_outputs())
     return dict(zip(names, session.run(names, {input_name: inputs}), strict=True))
 
 
@@ -220,7 +221,8 @@ def _reconstruction_difference(autoencoder: Autoencoder, expected: SampleArray, 
     if autoencoder.is_text:
         return float((actual != expected).mean())
     if autoencoder.preprocessing is not None:
-        vectors = [autoencoder.preprocessing(torch.from_numpy(rows)) for rows in (expected, actual)]
+        expected_vectors = autoencoder.preprocessing(torch.from_numpy(expected))
+        actual_vectors = autoencoder.preprocessing(torch.from_numpy(actual))
         # Relative beyond 1: the numbers of a row have no range.
-        return float(((vectors[0] - vectors[1]).abs() / vectors[0].abs().clamp(min=1.0)).max())
+        return float(((expected_vectors - actual_vectors).abs() / expected_vectors.abs().clamp(min=1.0)).max())
     return float((np.abs(actual - expected) / np.asarray(autoencoder.high - autoencoder.low)).max())

@@ -10,6 +10,7 @@ __all__ = [
     "ResidualBlock",
     "UnflattenPositions",
     "dense_layers",
+    "halved_sides",
     "halved_sizes",
     "halving_padding",
     "latent_map_channels",
@@ -26,6 +27,16 @@ def halved_sizes(size: int, times: int) -> list[int]:
     for _ in range(times):
         sizes.append((sizes[-1] + 1) // 2)
     return sizes
+
+
+def halved_sides(sides: tuple[int, ...], times: int) -> list[tuple[int, ...]]:
+    """Return `sides` and the sides after each of `times` halvings, rounding up.
+
+    >>> halved_sides((28, 7), 2)
+    [(28, 7), (14, 4), (7, 2)]
+    """
+    sizes_of_sides = [halved_sizes(side, times) for side in sides]
+    return list(zip(*sizes_of_sides, strict=True))
 
 
 def halving_padding(size: int, kernel: int) -> tuple[int, int]:

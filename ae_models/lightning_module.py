@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from ae_models.augmentations import AUGMENTATIONS
 from ae_models.autoencoder import Autoencoder
+from ae_models.batch_share import BatchShare, add_workers, use_share
 from ae_models.data_loading import (
     EPOCH_SEED_STRIDE,
     EVALUATION_SEED,
@@ -26,6 +27,7 @@ from ae_models.factory import build_part
 from ae_models.sample_sets import SampleSet
 from ae_models.spec import TrainSpec
 from ae_models.stacked_members import StackedMembers, can_stack
+from ae_models.training_worker import ALONE, TrainingWorker, average_in_order
 from ae_models.trimming import kept_pair, trimmed_count
 
 __all__ = ["AutoencoderModule"]
@@ -48,6 +50,7 @@ class AutoencoderModule(pl.LightningModule):
         validation: the same, evaluated after each epoch.
         resident: whether they lie on the device, moved there with the module and never saved with it; else they are read
             from their files, in the same order.
+        worker: which of the workers of the training this process is; alone, by default.
     """
 
     loss_sums: Tensor  # (members,)
@@ -55,10 +58,16 @@ class AutoencoderModule(pl.LightningModule):
     validation_samples: Tensor
 
     def __init__(
-        self, autoencoder: Autoencoder, spec: TrainSpec, train: SampleSet, validation: SampleSet, resident: bool
+        self,
+        autoencoder: Autoencoder,
+        spec: TrainSpec,
+        train: SampleSet,
+        validation: SampleSet,
+        resident: bool,
+        worker: TrainingWorker = ALONE,
     ) -> None:
         super().__init__()
-        self.spec = spec
+        self.spec, self.worker = spec, worker
         self.autoencoder = autoencoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its hints
         self.augment = build_part(AUGMENTATIONS, spec.augment)
         self.stacked: StackedMembers | None = None
@@ -77,41 +86,69 @@ class AutoencoderModule(pl.LightningModule):
 
     def train_dataloader(self) -> DataLoader[Tensor]:
         dataset = ResidentIndices() if self.resident else MappedSamples(self.train_set)
-        return make_loader(dataset, IndexBatchSampler(self.rows, self.spec.batch, self.spec.seed, self.spec.members))
+        spec, worker = self.spec, self.worker
+        sampler = IndexBatchSampler(self.rows, spec.batch, spec.seed, spec.members, worker.number, worker.count)
+        return make_loader(dataset, sampler)
+
+    def batch_size(self, batch_idx: int) -> int:
+        """Return the samples that all workers together train on in a step of an epoch, those of a single member."""
+        return min(self.spec.batch, self.rows - batch_idx * self.spec.batch)
+
+    def on_train_start(self) -> None:
+        if self.worker.count > 2:  # the sum of two numbers has no order
+            distributed_model: Any = self.trainer.strategy.model
+            distributed_model.register_comm_hook(None, average_in_order)
 
     def on_train_epoch_start(self) -> None:
         self.loss_sums = torch.zeros_like(self.loss_sums)
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
-        step_losses = self._step_losses(batch)
+        step_losses = self._step_losses(batch, self.worker.share(self.batch_size(batch_idx)))
         self.loss_sums += step_losses.detach()
         return step_losses.sum()
 
-    def _step_losses(self, batch: Tensor) -> Tensor:
-        """Return each member's loss on its own part of a batch, (members,)."""
+    def _step_losses(self, batch: Tensor, share: BatchShare | None) -> Tensor:
+        """Return each member's loss on its own part of a batch, (members,).
+
+        Args:
+            batch: the samples at hand, or their indices, those of a member after the other's.
+            share: that they are of the batch of all workers; None: all of it.
+        """
+        parts = zip(self.autoencoder.members, batch.chunk(self.spec.members), strict=True)
         if self.stacked is None:
-            return torch.stack([member.loss_of(*self._training_pair(member, x)) for member, x in self._member_samples(batch)])
-        pairs = [self._training_pair(member, x) for member, x in self._member_samples(batch)]
+            return torch.stack([self._member_loss(index, member, part, share) for index, (member, part) in enumerate(parts)])
+        pairs = [self._training_pair(index, member, part, share)[:2] for index, (member, part) in enumerate(parts)]
         inputs, targets = zip(*pairs, strict=True)
         return self.stacked.losses(inputs, targets)
 
-    def _training_pair(self, member: Autoencoder, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return a member's inputs and targets of samples, those that are trimmed in this step left out."""
-        inputs, target = member.training_pair(x)
-        steps = self.spec.total_epochs * self.steps_per_epoch
-        return kept_pair(member, inputs, target, trimmed_count(self.spec, self.global_step, steps, len(x)))
+    def _member_loss(self, index: int, member: Autoencoder, part: Tensor, share: BatchShare | None) -> Tensor:
+        """Return the loss of a member; of a share, such that the workers' mean is the loss on the whole batch."""
+        inputs, target, share = self._training_pair(index, member, part, share)
+        with use_share(share):
+            loss: Tensor = member.loss_of(inputs, target)
+        return loss if share is None else loss * share.weight
 
-    def _member_samples(self, batch: Tensor) -> Iterator[tuple[Autoencoder, Tensor]]:
-        """Yield each member with its augmented samples, the generators seeded for what it draws before the next one."""
-        for index, (member, part) in enumerate(zip(self.autoencoder.members, batch.chunk(self.spec.members), strict=True)):
-            # The random numbers of a member's step (augment, corrupt, bottleneck, critic) depend on its seed and the step's
-            # index alone, so a resumed training draws the same.
-            seed_generators(self.device, (self.spec.seed + index) * EPOCH_SEED_STRIDE + self.global_step)
-            raw = self.train_samples[part] if self.resident else part
-            yield member, _to_channels_last(self.augment(member.normalise(raw)))
+    def _training_pair(
+        self, index: int, member: Autoencoder, part: Tensor, share: BatchShare | None
+    ) -> tuple[Tensor, Tensor, BatchShare | None]:
+        """Return a member's inputs and targets, those that are trimmed in this step left out, and the share that they are."""
+        # The random numbers of a member's step (augment, corrupt, bottleneck, critic) depend on its seed and the step's
+        # index alone, so a resumed training draws the same.
+        seed_generators(self.device, (self.spec.seed + index) * EPOCH_SEED_STRIDE + self.global_step)
+        raw = self.train_samples[part] if self.resident else part
+        with use_share(share):
+            inputs, target = member.training_pair(_to_channels_last(self.augment(member.normalise(raw))))
+        steps = self.spec.total_epochs * self.steps_per_epoch
+        batch = len(part) if share is None else share.total
+        return kept_pair(member, inputs, target, trimmed_count(self.spec, self.global_step, steps, batch), share)
 
     def train_losses(self) -> list[float]:
-        """Return each member's mean loss of the steps of this epoch. Waits for the device: call it once an epoch."""
+        """Return each member's mean loss of the steps of this epoch, the same in every worker, each of which must ask.
+
+        Waits for the device and for the other workers: call it once an epoch.
+        """
+        if self.worker.count > 1:
+            self.loss_sums = add_workers(self.loss_sums) / self.worker.count
         return [float(loss_sum) / self.steps_per_epoch for loss_sum in self.loss_sums]
 
     @torch.no_grad()
@@ -142,7 +179,8 @@ class AutoencoderModule(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         parameters = list(self.autoencoder.parameters())
-        if can_stack(self.autoencoder.members):  # here: they are on their device now
+        # Here: they are on their device now. Workers exchange the gradients of the members' own weights, which a stack has not.
+        if self.worker.count == 1 and can_stack(self.autoencoder.members):
             self.stacked = StackedMembers(self.autoencoder.members)
             parameters = list(self.stacked.parameters.values())
         optimizer = torch.optim.Adam(parameters, lr=self.spec.learning_rate, betas=_ADAM_BETAS, fused=True)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ae_models.batch_share import count_in_share
 from ae_models.blur import blur_axes, gaussian_kernel
 from ae_models.spec import BOOLEAN, CATEGORY, ColumnBlock
 from ae_models.table_preprocessing import ONE_HOT
@@ -162,7 +163,7 @@ class TokenCrossEntropyLoss(ReconstructionLoss):
         losses = self.elementwise(outputs.float(), target)
         if self.reduce == "sum":
             return losses.sum(1).mean()
-        return losses.sum() / (target != PADDING).sum().clamp(min=1)
+        return losses.sum() / count_in_share((target != PADDING).sum(1)).clamp(min=1)
 
     def sample_losses(self, outputs: Tensor, target: Tensor) -> Tensor:
         losses = self.elementwise(outputs.float(), target).sum(1)

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from ae_models.encoder_interface import EncoderModule
 from ae_models.errors import SpecError
+from ae_models.names import names_in, names_not_in
 from ae_models.onnx_operators import Operation, build_operation, tensor_inputs
 from ae_models.spec import OnnxEncoderSpec
 
@@ -60,7 +61,8 @@ class OnnxEncoder(EncoderModule):
         graph = read_onnx_graph(OnnxEncoderSpec(path, path_sha256, maps, mean, std, resize, width), shape)
         self.network = FrozenNetwork(graph)
         self._input_shape = graph.input_shape
-        self._sides = max((map_shape[1:] for map_shape in graph.map_shapes()), key=lambda sides: sides[0] * sides[1])
+        finest_map = max(graph.map_shapes(), key=lambda map_shape: map_shape[1] * map_shape[2])
+        self._sides = finest_map[1:]
         for name, values in (("mean", mean), ("std", std)):
             self.register_buffer(name, torch.tensor(values).view(-1, 1, 1), persistent=False)
         channels = sum(map_shape[0] for map_shape in graph.map_shapes())
@@ -125,7 +127,7 @@ class FrozenNetwork(nn.Module):
         steps, problems = [], []
         computed = {graph.input_name}
         for node in graph.nodes:
-            inputs, outputs = tensor_inputs(node), tuple(name for name in node.outputs if name)
+            inputs, outputs = tensor_inputs(node), tuple(filter(None, node.outputs))
             computed.update(outputs)
             try:
                 run = build_operation(node, graph)
@@ -170,11 +172,13 @@ class FrozenNetwork(nn.Module):
 
 def _release_early(steps: Sequence[_Step], maps: Sequence[str]) -> list[_Step]:
     """Return the steps with the names of the tensors that each is the last to need: a deep network has many large ones."""
-    computed = {output for step in steps for output in step.outputs}
+    computed: set[str] = set()
+    for step in steps:
+        computed.update(step.outputs)
     needed, released_steps = set(maps), []
     for step in reversed(steps):
         names = dict.fromkeys((*step.inputs, *step.outputs))
-        finished = tuple(name for name in names if name in computed and name not in needed)
+        finished = tuple(names_not_in(names_in(names, computed), needed))
         needed.update(step.inputs)
         released_steps.append(step._replace(finished=finished))
     return released_steps[::-1]

@@ -12,6 +12,7 @@ import onnx
 from onnx import numpy_helper, shape_inference
 
 from ae_models.errors import SpecError
+from ae_models.names import names_not_in, names_of
 from ae_models.spec import join_names
 
 __all__ = ["OLDEST_OPSET", "Array", "OnnxInput", "find_input", "infer_shapes", "load_onnx_model", "refused_network"]
@@ -91,10 +92,10 @@ def find_input(model: onnx.ModelProto, path: Path) -> OnnxInput:
     Raises:
         SpecError: there are others, or it is no float32 of four axes.
     """
-    weights = {tensor.name for tensor in model.graph.initializer}
+    weights = set(names_of(model.graph.initializer))
     inputs = [tensor for tensor in model.graph.input if tensor.name not in weights]
     if len(inputs) != 1:
-        names = join_names(tensor.name for tensor in inputs) or "none"
+        names = join_names(names_of(inputs)) or "none"
         raise refused_network(path, f"expected one input, got {len(inputs)}: {names}")
     [only_input] = inputs
     tensor_type = only_input.type.tensor_type
@@ -102,7 +103,12 @@ def find_input(model: onnx.ModelProto, path: Path) -> OnnxInput:
         type_name = onnx.TensorProto.DataType.Name(tensor_type.elem_type).lower()
         expected = "expected the input float32 (n, channels, height, width)"
         raise refused_network(path, f"{expected}, got {type_name} with {len(tensor_type.shape.dim)} axes")
-    return OnnxInput(only_input.name, tuple(dimension.dim_value for dimension in tensor_type.shape.dim))
+    return OnnxInput(only_input.name, _declared_sizes(tensor_type))
+
+
+def _declared_sizes(tensor_type: "onnx.TypeProto.Tensor") -> tuple[int, ...]:
+    """Return the shape that the file says, 0 where it leaves a size open."""
+    return tuple(dimension.dim_value for dimension in tensor_type.shape.dim)
 
 
 def infer_shapes(
@@ -149,9 +155,9 @@ def _infer_known_shapes(model: onnx.ModelProto, path: Path) -> dict[str, tuple[i
     shapes = {}
     for tensor in (*inferred.graph.value_info, *inferred.graph.output):
         tensor_type = tensor.type.tensor_type
-        sizes = [dimension.dim_value for dimension in tensor_type.shape.dim]
-        if tensor_type.elem_type == onnx.TensorProto.FLOAT and sizes and all(size > 0 for size in sizes):
-            shapes[tensor.name] = tuple(sizes)
+        sizes = _declared_sizes(tensor_type)
+        if tensor_type.elem_type == onnx.TensorProto.FLOAT and sizes and min(sizes) > 0:
+            shapes[tensor.name] = sizes
     return shapes
 
 
@@ -184,8 +190,8 @@ def _constant_results(
         return _constant_tensor(node)
     if node.op_type not in _SIZE_OPERATORS:
         return None
-    names = [name for name in node.input if name]
-    if any(name not in constants for name in names):
+    names = list(filter(None, node.input))  # an optional input that is left out has no name
+    if names_not_in(names, constants):
         return None
     from onnx.reference import ReferenceEvaluator  # here: few files need it
 
@@ -193,7 +199,7 @@ def _constant_results(
     weights = [numpy_helper.from_array(constants[name], name) for name in dict.fromkeys(names)]
     graph = onnx.helper.make_graph([node], "constant", [], outputs, weights)
     single = onnx.helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
-    return [np.asarray(values) for values in ReferenceEvaluator(single).run(None, {})]
+    return list(map(np.asarray, ReferenceEvaluator(single).run(None, {})))
 
 
 def _constant_tensor(node: onnx.NodeProto) -> list[Array] | None:

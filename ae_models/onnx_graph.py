@@ -14,6 +14,7 @@ from typing import Any
 
 import onnx
 
+from ae_models.names import names_not_in, names_of
 from ae_models.onnx_file import Array, find_input, infer_shapes, load_onnx_model, refused_network
 from ae_models.spec import OnnxEncoderSpec, join_names, suggest_match
 
@@ -101,7 +102,7 @@ def read_onnx_graph(spec: OnnxEncoderSpec, sample_shape: Sequence[int]) -> OnnxG
     shape = (batch or 1, *sample_input)
     constants, shapes = infer_shapes(model, network_input.name, shape, path)
     nodes = list(map(_read_node, model.graph.node))
-    outputs = [tensor.name for tensor in model.graph.output]
+    outputs = names_of(model.graph.output)
     maps = spec.maps or _choose_maps(nodes, shapes, network_input.name, outputs)
     problems = _map_problems(maps, shapes, network_input.name)
     used_nodes = _nodes_of_maps(nodes, maps)
@@ -133,13 +134,14 @@ def _input_shape(
         if count not in (1, network_channels):
             problems.append(f"{name}: expected 1 number or {network_channels}, one a channel of the network, got {count}")
     sides = list(spec.resize or (height, width))
-    if any(declared not in (0, side) for declared, side in zip(declared_sides, sides, strict=True)):
-        declared_text = " x ".join(str(declared or "any") for declared in declared_sides)
-        remedy = f"resize: {[declared or side for declared, side in zip(declared_sides, sides, strict=True)]}"
+    fitting_sides, side_texts = [], []
+    for declared, side in zip(declared_sides, sides, strict=True):
+        fitting_sides.append(declared or side)
+        side_texts.append(str(declared or "any"))
+    if sides != fitting_sides:
+        expected = f"expected images of {' x '.join(side_texts)} pixels, as the network reads"
         got = f"got {sides[0]} x {sides[1]} ({'resize' if spec.resize else 'input.shape'})"
-        problems.append(
-            f"expected images of {declared_text} pixels, as the network reads, {got}: write {remedy} or export it again"
-        )
+        problems.append(f"{expected}, {got}: write resize: {fitting_sides} or export it again")
     if problems:
         raise refused_network(path, *problems)
     return network_channels, sides[0], sides[1]
@@ -162,7 +164,9 @@ def _read_node(node: onnx.NodeProto) -> GraphNode:
 
 def _operator_problems(nodes: Sequence[GraphNode]) -> list[str]:
     unknown = [node for node in nodes if node.operator not in SUPPORTED_OPERATORS]
-    problems = [f"the operator {node.operator} of the node {node.label} is not supported" for node in unknown[:_NAMED_AT_MOST]]
+    problems = []
+    for node in unknown[:_NAMED_AT_MOST]:
+        problems.append(f"the operator {node.operator} of the node {node.label} is not supported")
     if len(unknown) > _NAMED_AT_MOST:
         problems.append(f"so are the operators of {len(unknown) - _NAMED_AT_MOST} more nodes")
     if problems:
@@ -191,9 +195,9 @@ def _choose_maps(
     Grids with a stride above 16 pixels or with fewer than 4 positions a side do not count. The last map of a grid is its last
     tensor that everything after it is computed from, and so not one inside a block. None where an output's shape is not known.
     """
-    if all(len(shapes.get(name, ())) == 4 and math.prod(shapes[name][2:]) > 1 for name in outputs):
+    if all(_is_map_shape(shapes.get(name, ())) for name in outputs):
         return tuple(outputs)
-    if any(name not in shapes for name in outputs):
+    if names_not_in(outputs, shapes):
         return ()
     last_by_grid: dict[tuple[int, ...], str] = {}
     for name in _bottleneck_tensors(nodes, input_name, outputs):
@@ -205,6 +209,11 @@ def _choose_maps(
             last_by_grid[shape[2:]] = name
     grids = sorted(last_by_grid, key=math.prod)[:_MAPS_AT_MOST]
     return tuple(last_by_grid[grid] for grid in reversed(grids))
+
+
+def _is_map_shape(shape: tuple[int, ...]) -> bool:
+    """Return whether a tensor is (n, c, height, width) of more than one position."""
+    return len(shape) == 4 and math.prod(shape[2:]) > 1
 
 
 def _bottleneck_tensors(nodes: Sequence[GraphNode], input_name: str, outputs: Sequence[str]) -> Iterator[str]:
@@ -229,7 +238,7 @@ def _bottleneck_tensors(nodes: Sequence[GraphNode], input_name: str, outputs: Se
 def _map_problems(maps: Sequence[str], shapes: Mapping[str, tuple[int, ...]], input_name: str) -> list[str]:
     """Return a message for each name that is no map of the network."""
     problems = []
-    candidates = [name for name, shape in shapes.items() if len(shape) == 4 and math.prod(shape[2:]) > 1 and name != input_name]
+    candidates = [name for name, shape in shapes.items() if _is_map_shape(shape) and name != input_name]
     for name in maps:
         if name not in candidates:
             last = [f"{candidate} {list(shapes[candidate][1:])}" for candidate in candidates[-_NAMED_AT_MOST:]]

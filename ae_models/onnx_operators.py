@@ -63,6 +63,13 @@ class OperatorSettings:
             raise self.refuse(f"expected a constant as its input {index}, got the result of a node: export with fixed sizes")
         return self._graph.constants[inputs[index]]
 
+    def number(self, index: int) -> float | None:
+        """Return an input that is a setting of one number; None where it is left out."""
+        value = self.constant(index)
+        if value is None:
+            return None
+        return float(value)
+
     def reads_constants(self) -> bool:
         """Return whether any input is a constant."""
         return any(name in self._graph.constants for name in self._node.inputs)
@@ -73,7 +80,7 @@ class OperatorSettings:
 
     def output_shapes(self) -> list[tuple[int, ...]]:
         """Return the shape of each output."""
-        return [self._shape(name) for name in self._node.outputs]
+        return list(map(self._shape, self._node.outputs))
 
     def _shape(self, name: str) -> tuple[int, ...]:
         if name in self._graph.constants:
@@ -109,7 +116,7 @@ def build_operation(node: "GraphNode", graph: "OnnxGraph") -> Operation:
         SpecError: a setting that is not supported.
     """
     settings = OperatorSettings(node, graph)
-    outputs = [name for name in node.outputs if name]
+    outputs = list(filter(None, node.outputs))
     if len(outputs) != 1 and node.operator != "Split":
         raise settings.refuse(f"expected one output, got {', '.join(outputs)}: export the network in evaluation mode")
     return _BUILDERS[node.operator](settings)
@@ -246,8 +253,8 @@ def _build_gelu(settings: OperatorSettings) -> Operation:
 
 
 def _build_clip(settings: OperatorSettings) -> Operation:
-    bounds = [None if bound is None else float(bound) for bound in (settings.constant(1), settings.constant(2))]
-    if bounds == [None, None]:
+    bounds = (settings.number(1), settings.number(2))
+    if bounds == (None, None):
         return lambda x: x
     return lambda x: x.clamp(*bounds)
 
@@ -281,7 +288,7 @@ def _build_split(settings: OperatorSettings) -> Operation:
 
 
 def _build_slice(settings: OperatorSettings) -> Operation:
-    starts, ends, axes, steps = (settings.constant(index) for index in range(1, 5))
+    starts, ends, axes, steps = map(settings.constant, range(1, 5))
     if starts is None or ends is None:
         raise settings.refuse("expected its starts and ends as inputs")
     slices = [slice(None)] * len(settings.input_shape())
@@ -298,7 +305,7 @@ def _build_slice(settings: OperatorSettings) -> Operation:
 def _build_pad(settings: OperatorSettings) -> Operation:
     modes = {"constant": "constant", "reflect": "reflect", "edge": "replicate"}
     mode = modes[settings.require("mode", "constant", *modes)]
-    pads, value, axes = (settings.constant(index) for index in (1, 2, 3))
+    pads, value, axes = map(settings.constant, range(1, 4))
     if pads is None or axes is not None or len(pads) != 8 or pads[[0, 1, 4, 5]].any():
         raise settings.refuse("expected a padding of height and width of (n, c, height, width)")
     top, left, bottom, right = pads[[2, 3, 6, 7]].tolist()

@@ -5,6 +5,7 @@ import onnx
 import torch
 
 from ae_models.errors import SpecError
+from ae_models.names import names_not_in, names_of
 from ae_models.onnx_encoder import FrozenNetwork
 from ae_models.onnx_graph import OnnxGraph, read_onnx_graph
 from ae_models.onnx_runtime import onnxruntime
@@ -53,10 +54,8 @@ def _require_equal(graph: OnnxGraph, name: str, actual: SampleArray, expected: S
 def _open_maps(graph: OnnxGraph) -> "onnxruntime.InferenceSession":
     """Open the file in onnxruntime with the maps as its outputs."""
     model = onnx.load_model_from_string(graph.path.read_bytes())
-    outputs = {output.name for output in model.graph.output}
-    for name in graph.maps:
-        if name not in outputs:
-            model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None] * 4))
+    for name in names_not_in(graph.maps, names_of(model.graph.output)):
+        model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None] * 4))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC

@@ -11,7 +11,17 @@ from typing import Any, ClassVar
 
 from ae_models.errors import SpecError
 
-__all__ = ["OWN_KEYS", "OwnPart", "forget_parts", "own_class", "register_part", "resolve_work", "set_loader", "with_own_parts"]
+__all__ = [
+    "OWN_KEYS",
+    "OwnPart",
+    "forget_parts",
+    "own_class",
+    "register_part",
+    "registered_parts",
+    "resolve_work",
+    "set_loader",
+    "with_own_parts",
+]
 
 # Key of a recipe -> the module with this package's own kinds, by which a choice of kinds is known to be one of that key.
 OWN_KEYS = {
@@ -50,6 +60,11 @@ def set_loader(loader: Callable[[], None]) -> None:
 def register_part(part: OwnPart) -> None:
     """Add a part, in the place of one of the same kind."""
     _parts.setdefault(part.key, {})[part.spec.kind] = part
+
+
+def registered_parts() -> tuple[OwnPart, ...]:
+    """Return the parts that were added, for another process that needs the same."""
+    return tuple(part for parts in _parts.values() for part in parts.values())
 
 
 def forget_parts() -> None:

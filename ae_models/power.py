@@ -10,9 +10,10 @@ power is the mean over faults of the mean over their strengths: docs/power.md ha
 numpy only.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ import numpy.typing as npt
 from ae_models.fault_interface import Fault
 from ae_models.faults import find_changed, inject, standard_faults
 from ae_models.intervals import clopper_pearson, mean_interval
+from ae_models.mappings import map_values
 from ae_models.sample_sets import SampleArray
 from ae_models.spec import InputSpec
 from ae_models.threshold_laws import conformal_rank
@@ -135,7 +137,7 @@ class Power:
     @property
     def by_fault(self) -> dict[str, float | None]:
         """The mean share over the strengths of each fault; None where the fault changed no sample."""
-        return self._mean_by_fault({(cell.fault, cell.strength): cell.share for cell in self.cells})
+        return self._mean_by_fault(attrgetter("share"))
 
     @property
     def mean_separation(self) -> float | None:
@@ -145,7 +147,7 @@ class Power:
     @property
     def separation_by_fault(self) -> dict[str, float | None]:
         """The mean separation over the strengths of each fault; None where the fault changed no sample."""
-        return self._mean_by_fault({(cell.fault, cell.strength): cell.separation for cell in self.cells})
+        return self._mean_by_fault(attrgetter("separation"))
 
     def interval(self, groups: npt.NDArray[np.generic]) -> tuple[float, float] | None:
         """Return the 95 % interval of the mean power; None below two groups, or where no cell is defined.
@@ -157,11 +159,11 @@ class Power:
             return None
         return mean_interval(self.by_sample, groups)
 
-    def _mean_by_fault(self, values: Mapping[tuple[str, float], float | None]) -> dict[str, float | None]:
-        by_fault: dict[str, list[float | None]] = {}
-        for (fault, _), value in values.items():
-            by_fault.setdefault(fault, []).append(value)
-        return {fault: _mean_of_defined(fault_values) for fault, fault_values in by_fault.items()}
+    def _mean_by_fault(self, value_of: Callable[[PowerCell], float | None]) -> dict[str, float | None]:
+        values_by_fault: defaultdict[str, list[float | None]] = defaultdict(list)
+        for cell in self.cells:
+            values_by_fault[cell.fault].append(value_of(cell))
+        return map_values(_mean_of_defined, values_by_fault)
 
 
 def measure_power(
@@ -190,8 +192,8 @@ def measure_power(
     if faults is None:
         faults = standard_faults(input_spec.kind)
     clean = detect(normals)
-    cells: dict[str, list[PowerCell]] = {name: [] for name in clean}
-    residuals: dict[str, list[_SampleValues]] = {name: [] for name in clean}
+    cells: defaultdict[str, list[PowerCell]] = defaultdict(list)
+    residuals: defaultdict[str, list[_SampleValues]] = defaultdict(list)
     for fault in faults:
         damaged = [inject(fault, strength, normals, rng_seed, input_spec) for strength in fault.strengths]
         detections = detect(np.concatenate(damaged))  # at once: a call takes some detectors as long as many samples do

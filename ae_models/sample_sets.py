@@ -79,6 +79,7 @@ class NpySampleSet:
                 self._data_start = stream.tell()
         except (OSError, ValueError, KeyError) as error:
             raise SampleError(f"{path} cannot be read as .npy ({type(error).__name__}): make it again") from error
+        self.path = path
         self._row_bytes = math.prod(self.shape[1:]) * self.dtype.itemsize
         expected_bytes, file_bytes = self._data_start + len(self) * self._row_bytes, path.stat().st_size
         if file_bytes < expected_bytes or is_fortran or self.dtype.hasobject:

@@ -1,6 +1,6 @@
 """What a kind of score is, and what the kinds share."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from ae_models.score_samples import ScoreSamples
 if TYPE_CHECKING:
     from ae_models.autoencoder import Autoencoder
 
-__all__ = ["ENERGY_FLOOR", "Score", "log_energy", "to_shares"]
+__all__ = ["ENERGY_FLOOR", "Score", "compute_by_member", "log_energy", "to_shares"]
 
 # Added to sums of squares, so that a blank sample has a score: below a 255th of one pixel's range, squared.
 ENERGY_FLOOR = 1e-6
@@ -38,8 +38,7 @@ class Score(nn.Module):
 
     def forward(self, output: ModelOutput) -> Tensor:
         """Return the scores of n samples, (n,): of an ensemble the mean over its members."""
-        members = output.members or (output,)
-        scores = [self.score_member(member) for member in members]
+        scores = compute_by_member(self.score_member, output)
         return torch.stack(scores).mean(0) if len(scores) > 1 else scores[0]
 
     def score_member(self, output: ModelOutput) -> Tensor:
@@ -109,6 +108,11 @@ class Score(nn.Module):
         for name, values in arrays.items():
             path, _, buffer = name.rpartition(".")
             self.get_submodule(path).register_buffer(buffer, torch.from_numpy(values.copy()))
+
+
+def compute_by_member(function: Callable[[ModelOutput], Tensor], output: ModelOutput) -> list[Tensor]:
+    """Return what a function computes of each member of an ensemble, or of the one model."""
+    return list(map(function, output.members or (output,)))
 
 
 def to_shares(residuals: Tensor) -> Tensor:

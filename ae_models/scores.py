@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from ae_models.blur import blur_axes, gaussian_kernel
 from ae_models.corruptions import rgb_to_luma
 from ae_models.model_output import ModelOutput
-from ae_models.score_interface import ENERGY_FLOOR, Score, log_energy, to_shares
+from ae_models.score_interface import ENERGY_FLOOR, Score, compute_by_member, log_energy, to_shares
 from ae_models.score_samples import ScoreSamples
 from ae_models.tokens import PADDING
 
@@ -56,8 +56,11 @@ class NormalisedResidualScore(Score):
         return residual_energy - self.energy * input_energy
 
     def value_shares(self, output: ModelOutput) -> Tensor | None:
-        members = output.members or (output,)
-        return torch.stack([to_shares(member.inputs - member.reconstruction) for member in members]).mean(0)
+        return torch.stack(compute_by_member(_residual_shares, output)).mean(0)
+
+
+def _residual_shares(output: ModelOutput) -> Tensor:
+    return to_shares(output.inputs - output.reconstruction)
 
 
 class CodeResidualScore(Score):
@@ -89,7 +92,7 @@ class TokenSurpriseScore(Score):
 
     def token_surprise(self, output: ModelOutput) -> Tensor:
         """Return -log p of each token, of an ensemble the mean over its members."""
-        return torch.stack([_surprise_by_token(member) for member in output.members or (output,)]).mean(0)
+        return torch.stack(compute_by_member(_surprise_by_token, output)).mean(0)
 
 
 def _surprise_by_token(output: ModelOutput) -> Tensor:

@@ -12,6 +12,7 @@ As in scikit-learn, `score_samples` and `decision_function` are higher for norma
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import compress
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,6 +23,7 @@ from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ae_models.names import names_of
 from ae_models.sample_sets import SampleArray
 from ae_models.spec import (
     BOOLEAN,
@@ -63,8 +65,8 @@ def _read_columns(frame: "nw.DataFrame[Any]") -> tuple[ColumnSpec, ...]:
         column_type = _column_type(name, series)
         categories: tuple[str, ...] = ()
         if column_type == CATEGORY:
-            texts, counts = np.unique([text for text in _texts(series) if text is not None], return_counts=True)
-            categories = tuple(str(text) for text in texts[np.argsort(-counts, kind="stable")])
+            texts, counts = np.unique(list(filter(None, _texts(series))), return_counts=True)
+            categories = tuple(map(str, texts[np.argsort(-counts, kind="stable")]))
         values = _column_values(ColumnSpec(name, column_type, categories=categories), series)
         columns.append(ColumnSpec(name, column_type, missing=bool(np.isnan(values).any()), categories=categories))
     return tuple(columns)
@@ -78,9 +80,11 @@ def _column_values(column: ColumnSpec, series: "nw.Series[Any]") -> npt.NDArray[
     """
     given_type = _column_type(column.name, series)
     if column.type == CATEGORY and given_type == CATEGORY:
-        codes = {category: float(code) for code, category in enumerate(column.categories)}
-        unknown = float(len(codes))
-        return np.array([np.nan if text is None else codes.get(text, unknown) for text in _texts(series)], np.float64)
+        codes: dict[str | None, float] = {None: np.nan}
+        for code, category in enumerate(column.categories):
+            codes[category] = code
+        unknown = len(column.categories)
+        return np.array([codes.get(text, unknown) for text in _texts(series)], np.float64)
     if column.type == DATE and given_type == DATE:
         ticks = series.cast(nw.Datetime("us")).dt.timestamp("us")
         return _floats(ticks) / 1e6
@@ -206,8 +210,8 @@ class _TableDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # scik
         detector.model_ = TableModel.load(Path(folder))
         columns = detector.model_.columns
         detector.n_features_in_ = len(columns)
-        names = [column.name for column in columns]
-        if names != [column.name for column in number_columns(len(names))]:
+        names = names_of(columns)
+        if names != names_of(number_columns(len(names))):
             detector.feature_names_in_ = np.array(names, dtype=object)
         detector._take_threshold()
         return detector
@@ -220,7 +224,7 @@ class _TableDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # scik
         frame = _as_frame(X)
         if frame is None:
             rows = _require_numbers(validate_data(self, X, dtype=np.float64, ensure_all_finite="allow-nan"))
-            is_missing = [bool(np.isnan(values).any()) for values in rows.T]
+            is_missing = np.any(np.isnan(rows), axis=0).tolist()
             columns = number_columns(rows.shape[1])
             return tuple(replace(column, missing=flag) for column, flag in zip(columns, is_missing, strict=True)), rows
         validate_data(self, X, skip_check_array=True)
@@ -394,10 +398,11 @@ def _require_numbers(rows: SampleArray, columns: Sequence[ColumnSpec] | None = N
     Raises:
         ValueError: some are; the message names their columns.
     """
-    is_infinite = np.isinf(rows).any(axis=0)
+    is_infinite = np.any(np.isinf(rows), axis=0)
     if is_infinite.any():
-        names = [columns[index].name if columns else f"c{index}" for index in np.flatnonzero(is_infinite).tolist()]
+        names = names_of(columns or number_columns(rows.shape[1]))
+        infinite_names = ", ".join(compress(names, is_infinite))
         raise ValueError(
-            f"expected finite values, got infinity in {', '.join(names)}: leave these rows out, or make them missing (NaN)"
+            f"expected finite values, got infinity in {infinite_names}: leave these rows out, or make them missing (NaN)"
         )
     return rows

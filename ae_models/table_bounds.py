@@ -39,15 +39,17 @@ class TableBounds(nn.Module):
         low, high = preprocessing.allowed.clone()
         inverse_spread = preprocessing.inverse_spread
         spread = torch.where(inverse_spread > 0, 1 / inverse_spread, 1.0)
+        unknown = torch.full((len(preprocessing.columns),), torch.inf, dtype=torch.float64)
         for index, column in enumerate(preprocessing.columns):
             if column.type in (BOOLEAN, CATEGORY):
                 low[index], high[index], spread[index] = 0.0, 1.0 if column.type == BOOLEAN else torch.inf, 1.0
+            if column.type == CATEGORY:
+                unknown[index] = len(column.categories)
         length = high - low
         self.register_buffer("low", low)
         self.register_buffer("high", high)
         self.register_buffer("unit", torch.where(torch.isfinite(length) & (length > 0), length, spread))
-        unknown = [float(len(column.categories)) if column.type == CATEGORY else torch.inf for column in preprocessing.columns]
-        self.register_buffer("unknown", torch.tensor(unknown, dtype=torch.float64))
+        self.register_buffer("unknown", unknown)
         may_miss = [column.missing for column in preprocessing.columns]
         self.register_buffer("may_miss", torch.tensor(may_miss))
 

@@ -6,7 +6,7 @@
 import copy
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ae_models.autoencoder import Autoencoder
 from ae_models.bank_scores import KnnScore, LocalHullScore
@@ -29,6 +29,7 @@ from ae_models.ensemble import build_autoencoder
 from ae_models.errors import SampleError, SpecError
 from ae_models.export import AnomalyScorer
 from ae_models.factory import build_part
+from ae_models.mappings import drop_keys
 from ae_models.model_output import ModelOutput
 from ae_models.sample_sets import ArraySampleSet, SampleArray, samples_sha256
 from ae_models.score_interface import Score
@@ -168,7 +169,7 @@ class TableModel:
         spec = _fit_spec(bundle.document)
         if spec.input.kind != TABLE:
             raise refused_bundle(folder, f"expected a model of rows (input.kind {TABLE}), got {spec.input.kind}")
-        document = {name: value for name, value in bundle.document.items() if name not in ("format", "export")}
+        document = drop_keys(bundle.document, ("format", "export"))
         return cls(document, bundle.scorer, _usual_rows(bundle.scorer.autoencoder))
 
 
@@ -220,9 +221,9 @@ def _fit_without_split(input_spec: InputSpec, rows: SampleArray, settings: Table
         _leave_out_nearest(score, 1)
         if isinstance(score, CombinedScore):
             score.standardise(_outputs(autoencoder, learnt))
-        learnt_scores = [score(output) for output in _outputs(autoencoder, learnt)]
+        learnt_scores = list(map(score, _outputs(autoencoder, learnt)))
         _leave_out_nearest(score, 0)
-        trimmed_scores = [score(output) for output in _outputs(autoencoder, rows[~is_typical])]
+        trimmed_scores = list(map(score, _outputs(autoencoder, rows[~is_typical])))
     scores = torch.cat([*learnt_scores, *trimmed_scores]).numpy()
     threshold = build_part(THRESHOLDS, spec.threshold).calibrate(CalibrationScores(scores))
     facts = TrainingFacts(_RECIPE, spec.weights, 0, samples_sha256(train_set), torch.__version__.partition("+")[0])
@@ -265,8 +266,8 @@ def _find_typical_rows(input_spec: InputSpec, rows: SampleArray, trim: float, se
     preprocessing = TablePreprocessing(input_spec)
     preprocessing.learn(rows)
     with torch.inference_mode():
-        blocks = [preprocessing(torch.from_numpy(block)).numpy() for block in ArraySampleSet(rows).blocks()]
-    return find_typical(np.concatenate(blocks), trim, seed)
+        vectors = _to_vectors(preprocessing, rows).numpy()
+    return find_typical(vectors, trim, seed)
 
 
 def _reachable_rate(rate: float, calibration_rows: int) -> float:
@@ -335,10 +336,7 @@ def _principal_autoencoder(spec: FitSpec, rows: SampleArray) -> Autoencoder:
         vectors = autoencoder.normalise(torch.from_numpy(rows[:_PRINCIPAL_ROWS])).double()
         mean = vectors.mean(0)
         _, axes = torch.linalg.eigh((vectors - mean).T @ (vectors - mean))
-        [encode], [decode] = (
-            [layer for layer in part.modules() if isinstance(layer, nn.Linear)]
-            for part in (autoencoder.encode, autoencoder.decode)
-        )
+        encode, decode = _only_linear(autoencoder.encode), _only_linear(autoencoder.decode)
         axes = axes[:, -len(encode.weight) :].flip(1)
         encode.weight.copy_(axes.T)
         encode.bias.copy_(-(axes.T @ mean))
@@ -347,13 +345,24 @@ def _principal_autoencoder(spec: FitSpec, rows: SampleArray) -> Autoencoder:
     return autoencoder
 
 
+def _only_linear(part: nn.Module) -> nn.Linear:
+    """Return the one linear layer of a part."""
+    [layer] = (layer for layer in part.modules() if isinstance(layer, nn.Linear))
+    return layer
+
+
 def _train(spec: FitSpec, rows: SampleArray) -> tuple[Autoencoder, int]:
     """Train a network, or the members of an ensemble; return it and the steps that it took."""
     autoencoder = build_autoencoder(spec.model, spec.input, spec.train.members, seed=spec.train.seed)
     _learn_preprocessing(autoencoder, rows)
     with torch.no_grad():
-        inputs = torch.cat([autoencoder.normalise(torch.from_numpy(block)) for block in ArraySampleSet(rows).blocks()])
+        inputs = _to_vectors(autoencoder.normalise, rows)
     return autoencoder, train_in_memory(autoencoder, spec.train, inputs)
+
+
+def _to_vectors(preprocess: Callable[[Tensor], Tensor], rows: SampleArray) -> Tensor:
+    """Return what the network reads of rows, (n, numbers), block by block."""
+    return torch.cat([preprocess(torch.from_numpy(block)) for block in ArraySampleSet(rows).blocks()])
 
 
 def _learn_preprocessing(autoencoder: Autoencoder, rows: SampleArray) -> None:

@@ -18,7 +18,7 @@ from scipy.stats import norm
 from torch import Tensor, nn
 
 from ae_models.sample_sets import SampleArray, SampleSet, as_sample_set
-from ae_models.spec import BOOLEAN, CATEGORY, ColumnSpec, InputSpec
+from ae_models.spec import BOOLEAN, CATEGORY, ColumnBlock, ColumnSpec, InputSpec
 
 __all__ = ["ONE_HOT", "TAIL", "ColumnFacts", "TablePreprocessing"]
 
@@ -93,10 +93,18 @@ class TablePreprocessing(nn.Module):
         self.columns: tuple[ColumnSpec, ...] = input_spec.columns
         self.blocks, self.scaling = input_spec.blocks, input_spec.scaling
         count = len(self.columns)
-        self.plain_columns = [block.column for block in self.blocks if block.spec.type != CATEGORY]
-        self.category_blocks = [block for block in self.blocks if block.spec.type == CATEGORY]
-        self.indicator_columns = [block.column for block in self.blocks if block.indicator is not None]
-        is_boolean = [self.columns[column].type == BOOLEAN for column in self.plain_columns]
+        self.plain_columns: list[int] = []
+        self.category_blocks: list[ColumnBlock] = []
+        self.indicator_columns: list[int] = []
+        is_boolean = []
+        for block in self.blocks:
+            if block.spec.type == CATEGORY:
+                self.category_blocks.append(block)
+            else:
+                self.plain_columns.append(block.column)
+                is_boolean.append(block.spec.type == BOOLEAN)
+            if block.indicator is not None:
+                self.indicator_columns.append(block.column)
         self.register_buffer("is_boolean", torch.tensor(is_boolean, dtype=torch.bool), persistent=False)
         self.register_buffer("membership", self._column_membership(), persistent=False)
         for name in ("centre", "inverse_spread", "fill", "missing_share"):
@@ -156,7 +164,7 @@ class TablePreprocessing(nn.Module):
             self.missing_share,
             *self.allowed,
         ]
-        return [ColumnFacts(*values) for values in torch.stack(arrays, 1).tolist()]
+        return list(map(ColumnFacts._make, torch.stack(arrays, 1).tolist()))
 
     def _column_membership(self) -> Tensor:
         """Return which places of a vector belong to which column, (width, columns), 1 or 0."""

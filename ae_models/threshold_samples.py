@@ -65,14 +65,13 @@ def fit_groups(extras: ThresholdSamples, train: SampleSet, input_spec: InputSpec
         return None
     if len(labels) != train.shape[0]:
         raise SampleError(f"expected a label for each of {train.shape[0]} training samples, got {len(labels)} labels")
-    used_labels = np.unique(labels[labels != NO_LABEL])
+    used_labels, counts = np.unique(labels[labels != NO_LABEL], return_counts=True)
     sums, first = np.zeros((len(used_labels), _clean_vectors(next(train.blocks())[:1], input_spec).shape[1])), 0
     for block in train.blocks():
         vectors, block_labels = _clean_vectors(block, input_spec), labels[first : first + len(block)]
         for place, label in enumerate(used_labels):
             sums[place] += vectors[block_labels == label].sum(0, dtype=np.float64)
         first += len(block)
-    counts = np.array([(labels == label).sum() for label in used_labels])
     names = tuple(extras.label_names.get(int(label), str(label)) for label in used_labels)
     return SampleGroups(names, (sums / counts[:, None]).astype(np.float32))
 

@@ -18,6 +18,8 @@ import numpy.typing as npt
 
 from ae_models.conformal_thresholds import CONFORMAL_THRESHOLDS
 from ae_models.factory import build_part
+from ae_models.mappings import select_keys
+from ae_models.names import names_in, names_of
 from ae_models.own_parts import with_own_parts
 from ae_models.spec import PART_SPECS, SpecReader, ThresholdSpec
 from ae_models.threshold_interface import (
@@ -95,8 +97,8 @@ def _spec_keys(section: Mapping[str, Any]) -> dict[str, Any]:
     spec_class: Any = specs.get(kind)
     if spec_class is None:
         return dict(section)
-    names = ["kind", *(spec_field.name for spec_field in fields(spec_class))]
-    return {name: section[name] for name in names if name in section}
+    names = ["kind", *names_of(fields(spec_class))]
+    return select_keys(section, names_in(names, section))
 
 
 THRESHOLDS: dict[str, type[ThresholdMethod]] = CONFORMAL_THRESHOLDS | UNPROMISED_THRESHOLDS

@@ -114,7 +114,7 @@ def texts_to_bytes(texts: list[str]) -> npt.NDArray[np.uint8]:
     >>> texts_to_bytes(["hi", "a"]).tolist()
     [[104, 105], [97, 0]]
     """
-    encoded_texts = [text.encode() for text in texts]
+    encoded_texts = list(map(str.encode, texts))
     rows = np.zeros((len(texts), max(map(len, encoded_texts), default=0)), np.uint8)
     for row, encoded_text in zip(rows, encoded_texts, strict=True):
         row[: len(encoded_text)] = np.frombuffer(encoded_text, np.uint8)

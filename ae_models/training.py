@@ -5,6 +5,7 @@ Killed at any moment and called again, it goes on from its last checkpoint and e
 
 import hashlib
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 
 from ae_models.autoencoder import Autoencoder
 from ae_models.available_memory import fits_in_memory
-from ae_models.checkpoint import CheckpointCallback, find_checkpoint, remove_checkpoint
+from ae_models.checkpoint import CHECKPOINT_FILE, CheckpointCallback, find_checkpoint, remove_checkpoint
 from ae_models.data_loading import iterate_batches
 from ae_models.encoders import TokenEncoder
 from ae_models.ensemble import build_autoencoder
@@ -25,6 +26,7 @@ from ae_models.text_sets import encode_text_set, train_tokenizer_on
 from ae_models.training_environment import deterministic_threads, quiet_lightning, require_accelerator, require_threads
 from ae_models.training_progress import PROGRESS_FILE, ProgressCallback, history_csv
 from ae_models.training_result import BACKBONE_FILE, WEIGHT_HASH_FILE, TrainingFacts, write_training
+from ae_models.training_worker import ALONE, TrainingWorker
 from ae_models.weight_hash_log import WeightHashCallback
 
 __all__ = ["finish_training", "train_autoencoder", "train_weights"]
@@ -41,6 +43,7 @@ def train_weights(
     training: Path,
     progress_bar: bool = True,
     backbone: Path | None = None,
+    worker: TrainingWorker | None = None,
 ) -> None:
     """Train and write `training`: see `ae_models.training_result`.
 
@@ -57,18 +60,22 @@ def train_weights(
         training: folder, replaced when the training has ended.
         progress_bar: whether to draw one on stderr.
         backbone: file of the frozen network that `spec.model.encode.path` names, where it lies elsewhere.
+        worker: which of the workers this process is, where someone else has started all of them with the same arguments and
+            joined them in torch's default process group; the first one alone writes. None: where `spec.train.devices` asks for
+            several, they are started here and end before this returns.
 
     Raises:
         SampleError: samples that are not valid.
         DivergenceError: a loss that is not finite.
-        TrainingError: fewer threads than `spec.train.threads`.
-        SpecError: a GPU is asked for that this machine lacks; or a frozen network that cannot be used.
+        WorkerError: one of several workers ended, such as by a kill; called again, the training goes on.
+        TrainingError: fewer threads than `spec.train.threads`, or workers on machines that differ.
+        SpecError: GPUs are asked for that this machine lacks; or a frozen network that cannot be used.
     """
     train_set, validation_set = as_sample_set(train), as_sample_set(validation)
     require_samples("train", train_set, spec.input)
     require_samples("validation", validation_set, spec.input)
     require_threads(spec.train.threads)
-    require_accelerator(spec.train.accelerator)
+    require_accelerator(spec.train, 1 if worker is not None else spec.train.workers)
     tokenizer, backbone_content = None, None
     with deterministic_threads(spec.train.threads), quiet_lightning():
         encoder, built_spec = spec.model.encode, spec
@@ -78,7 +85,9 @@ def train_weights(
             tokenizer = train_tokenizer_on(train_set, encoder.vocabulary)
             train_set = encode_text_set(tokenizer, train_set, encoder.length)
             validation_set = encode_text_set(tokenizer, validation_set, encoder.length)
-        module = train_autoencoder(built_spec, train_set, validation_set, checkpoints, progress_bar)
+        module = train_autoencoder(built_spec, train_set, validation_set, checkpoints, progress_bar, worker)
+    if not module.worker.is_first:
+        return
     facts = TrainingFacts(
         recipe=recipe,
         spec=spec,
@@ -126,6 +135,7 @@ def train_autoencoder(
     validation: SampleArray | SampleSet,
     checkpoints: Path,
     progress_bar: bool,
+    worker: TrainingWorker | None = None,
 ) -> AutoencoderModule:
     """Train to the end, from the checkpoint where there is one of the same training.
 
@@ -135,36 +145,64 @@ def train_autoencoder(
         validation: the same, evaluated after each epoch.
         checkpoints: a folder of this training's own.
         progress_bar: whether to draw one on stderr.
+        worker: see `train_weights`.
     """
     train_set, validation_set = as_sample_set(train), as_sample_set(validation)
+    if worker is not None or spec.train.workers == 1:
+        return _train_as(worker or ALONE, spec, train_set, validation_set, checkpoints, progress_bar)
+    from ae_models.local_workers import local_workers  # late: a training on one device needs no process group
+
+    with local_workers(spec, train_set, validation_set, checkpoints) as first_worker:
+        return _train_as(first_worker, spec, train_set, validation_set, checkpoints, progress_bar)
+
+
+def _train_as(
+    worker: TrainingWorker,
+    spec: WeightsSpec,
+    train_set: SampleSet,
+    validation_set: SampleSet,
+    checkpoints: Path,
+    progress_bar: bool,
+) -> AutoencoderModule:
+    """Train as one of the workers, or alone."""
     autoencoder = build_autoencoder(spec.model, spec.input, spec.train.members, seed=spec.train.seed)
     for member in autoencoder.members:
         if isinstance(member.encode, TokenEncoder):
             member.encode.count_tokens(iterate_batches(train_set))
     _learn_preprocessing(autoencoder, train_set)
+    worker.require_alike(autoencoder)
+    trainer = _make_trainer(worker, spec.train, checkpoints, progress_bar)
+    sample_bytes = worker.local_count * (total_bytes(train_set) + total_bytes(validation_set))
+    resident = fits_in_memory(sample_bytes, trainer.strategy.root_device)
+    training = AutoencoderModule(autoencoder, spec.train, train_set, validation_set, resident, worker)
+    key = _training_key(spec, train_set, validation_set, trainer, worker)
+    checkpoint = worker.agree_on_file(partial(find_checkpoint, checkpoints, key), checkpoints / CHECKPOINT_FILE)
+    trainer.fit(training, ckpt_path=checkpoint, weights_only=True)
+    return training
+
+
+def _make_trainer(worker: TrainingWorker, spec: TrainSpec, checkpoints: Path, progress_bar: bool) -> pl.Trainer:
     callbacks = [
         ProgressCallback(checkpoints, progress_bar),
         WeightHashCallback(checkpoints),
         CheckpointCallback(checkpoints),
     ]
-    trainer = pl.Trainer(
-        max_epochs=spec.train.total_epochs,
-        accelerator=spec.train.accelerator,
-        devices=1,
-        precision=_choose_precision(spec.train),  # type: ignore[arg-type]
+    return pl.Trainer(
+        max_epochs=spec.total_epochs,
+        accelerator=spec.accelerator,
+        devices=worker.devices,
+        strategy=worker.strategy,
+        plugins=list(worker.plugins),
+        precision=_choose_precision(spec),  # type: ignore[arg-type]
         deterministic=True,
         callbacks=callbacks,
         logger=False,
         enable_checkpointing=False,
         enable_model_summary=False,
         enable_progress_bar=False,
+        use_distributed_sampler=False,  # a share of each batch is the sampler's own work, in one order for all workers
         default_root_dir=checkpoints,
     )
-    resident = fits_in_memory(total_bytes(train_set) + total_bytes(validation_set), trainer.strategy.root_device)
-    training = AutoencoderModule(autoencoder, spec.train, train_set, validation_set, resident)
-    checkpoint = find_checkpoint(checkpoints, _training_key(spec, train_set, validation_set, trainer))
-    trainer.fit(training, ckpt_path=checkpoint, weights_only=True)
-    return training
 
 
 def _learn_preprocessing(autoencoder: Autoencoder, train: SampleSet) -> None:
@@ -188,10 +226,13 @@ def _choose_precision(spec: TrainSpec) -> str:
     return "32"
 
 
-def _training_key(spec: WeightsSpec, train: SampleSet, validation: SampleSet, trainer: pl.Trainer) -> dict[str, Any]:
+def _training_key(
+    spec: WeightsSpec, train: SampleSet, validation: SampleSet, trainer: pl.Trainer, worker: TrainingWorker
+) -> dict[str, Any]:
     """Return everything that decides the weights: a checkpoint serves only the training that would have made it."""
     model = with_backbone(spec.model, Path(BACKBONE_FILE))  # by its content alone, wherever its file lies
-    return {
+    workers = {"workers": worker.count} if worker.count > 1 else {}  # of one alone, the key of older versions
+    return workers | {
         "spec": replace(spec, model=model).to_dict(),
         "samples": [samples_sha256(train), samples_sha256(validation)],
         "torch": torch.__version__,

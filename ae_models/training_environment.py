@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ae_models.errors import SpecError, TrainingError
+from ae_models.spec import TrainSpec
 
 __all__ = ["deterministic_threads", "quiet_lightning", "require_accelerator", "require_threads"]
 
@@ -28,14 +29,29 @@ def require_threads(threads: int) -> None:
         )
 
 
-def require_accelerator(accelerator: str) -> None:
-    """Refuse a training on a GPU where there is none.
+def require_accelerator(spec: TrainSpec, workers: int) -> None:
+    """Refuse a training on GPUs that this machine has not.
+
+    Args:
+        spec: of the training.
+        workers: on this machine, each with a GPU of its own where the training is on GPUs.
 
     Raises:
-        SpecError: `accelerator` is gpu, and torch sees no GPU.
+        SpecError: `spec.accelerator` is gpu, and torch sees none; or there are fewer than workers.
     """
-    if accelerator == "gpu" and not torch.cuda.is_available() and not torch.backends.mps.is_available():
+    accelerator = spec.accelerator
+    gpus = torch.cuda.device_count()
+    has_mps = torch.backends.mps.is_available()
+    if accelerator == "gpu" and not gpus and not has_mps:
         raise SpecError(["train.accelerator: expected auto or cpu on this machine, where torch sees no GPU, got gpu"])
+    if workers > 1 and accelerator != "cpu" and (has_mps or 0 < gpus < workers):
+        usable = max(1, gpus)
+        raise SpecError(
+            [
+                f"train.devices: expected at most {usable} on this machine, which has {usable} GPU"
+                f"{'s' if usable > 1 else ''}, got {spec.devices}; or train.accelerator: cpu, where each worker has cores"
+            ]
+        )
 
 
 @contextmanager

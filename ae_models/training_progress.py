@@ -24,7 +24,7 @@ _COLUMNS = ("epoch", "step", "train_loss", "validation_error", "learning_rate")
 class ProgressCallback(pl.Callback):
     """Appends a line to progress.jsonl after each epoch, and says in batch.json where it is within one.
 
-    It stops a training whose loss is not finite.
+    It stops a training whose loss is not finite. Of several workers, the first one alone writes.
 
     It comes before the checkpoints among the callbacks: the line of an epoch is written before its checkpoint, and a
     checkpoint holds finite weights only.
@@ -39,6 +39,8 @@ class ProgressCallback(pl.Callback):
         self.show_bar = show_bar
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: AutoencoderModule) -> None:  # type: ignore[override]
+        if not pl_module.worker.is_first:
+            return
         truncate_progress(self.path, trainer.current_epoch)
         self.started_at = self.epoch_started_at = self.batch_said_at = time.monotonic()
         self.samples_done = 0  # since the start of this process
@@ -47,11 +49,14 @@ class ProgressCallback(pl.Callback):
         is_hidden = None if self.show_bar else True  # None: hidden where stderr is no terminal
         self.bar = tqdm(total=total, initial=finished_samples, unit=" samples", unit_scale=True, disable=is_hidden, leave=False)
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    def on_train_batch_end(  # type: ignore[override]
+        self, trainer: pl.Trainer, pl_module: AutoencoderModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self.bar.update(len(batch))
-        self.samples_done += len(batch)
+        if not pl_module.worker.is_first:
+            return
+        samples = pl_module.batch_size(batch_idx) * pl_module.spec.members
+        self.bar.update(samples)
+        self.samples_done += samples
         now = time.monotonic()
         if now - self.batch_said_at >= _BATCH_SECONDS:
             self.batch_said_at = now
@@ -75,6 +80,8 @@ class ProgressCallback(pl.Callback):
                 f"{problem} in epoch {trainer.current_epoch + 1} of {trainer.max_epochs}: lower train.learning_rate "
                 f"(now {pl_module.spec.learning_rate:g}) in the recipe, then type the same command again"
             )
+        if not pl_module.worker.is_first:
+            return  # the others wait for its validation at the next exchange
         self._append_line(trainer, losses, pl_module.validation_errors(), pl_module.samples_per_epoch)
 
     def _append_line(self, trainer: pl.Trainer, losses: list[float], validation_errors: list[float], samples: int) -> None:
@@ -95,7 +102,9 @@ class ProgressCallback(pl.Callback):
             stream.write(json.dumps(line) + "\n")
         self.epoch_started_at = now
 
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+    def teardown(self, trainer: pl.Trainer, pl_module: AutoencoderModule, stage: str) -> None:  # type: ignore[override]
+        if not pl_module.worker.is_first:
+            return
         if hasattr(self, "bar"):
             self.bar.close()
         self.batch_path.unlink(missing_ok=True)  # it says where a training is, and this one is nowhere any more

@@ -20,7 +20,8 @@ class WeightHashCallback(pl.Callback):
     """Appends `step,sha256` of the weights to trail.csv after steps 1, 2, 4, 8, ... and after the last step of each epoch.
 
     It comes before the checkpoints among the callbacks, so that no checkpoint is ahead of the log. A line is one write, so a
-    kill leaves it whole or not there; lines beyond the checkpoint that a training resumes from are written again.
+    kill leaves it whole or not there; lines beyond the checkpoint that a training resumes from are written again. Of several
+    workers, which have the same weights, the first one writes.
 
     Args:
         folder: of the log.
@@ -29,14 +30,16 @@ class WeightHashCallback(pl.Callback):
     def __init__(self, folder: Path) -> None:
         self.path = folder / WEIGHT_HASH_FILE
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, pl_module: AutoencoderModule) -> None:  # type: ignore[override]
+        if not pl_module.worker.is_first:
+            return
         truncate_weight_hashes(self.path, trainer.global_step)
 
     def on_train_batch_end(  # type: ignore[override]
         self, trainer: pl.Trainer, pl_module: AutoencoderModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         step = trainer.global_step
-        if _is_power_of_two(step) or batch_idx + 1 == pl_module.steps_per_epoch:
+        if pl_module.worker.is_first and (_is_power_of_two(step) or batch_idx + 1 == pl_module.steps_per_epoch):
             with self.path.open("a", encoding="utf-8") as stream:
                 stream.write(f"{step},{_weights_sha256(pl_module.autoencoder)}\n")
 

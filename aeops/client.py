@@ -3,11 +3,13 @@
 from aeops.client import ScoringClient
 
 with ScoringClient("http://127.0.0.1:8100") as client:
-    for prediction in client.score(samples):  # lists of numbers, texts, or anything with `tolist`, such as an array
+    for prediction in client.score(samples):  # lists of numbers, texts, an array, or a frame
         if prediction.is_anomaly:
             print(prediction.id, prediction.score, prediction.flags)
 """
 
+import json
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -19,6 +21,7 @@ __all__ = ["Prediction", "ScoringClient", "ScoringError", "ServedModel"]
 
 USER = "ae"  # of the service's password
 DEFAULT_SECONDS = 30.0
+READY_POLL_SECONDS = 0.2
 
 
 class ScoringError(Exception):
@@ -90,7 +93,7 @@ class ScoringClient:
         """Score samples.
 
         Args:
-            samples: a sequence of samples, nested lists of numbers or texts, or an array.
+            samples: a sequence of samples, nested lists of numbers or texts, an array, or a frame of pandas.
             reconstruction, code: ask for these, too; they stand in `details`.
 
         Raises:
@@ -111,6 +114,22 @@ class ScoringClient:
         """Return what is served. Raises ScoringError where the service does not answer."""
         answer = self._request("GET", "/model", None)
         return ServedModel(answer["name"], answer["version"], answer)
+
+    def wait_until_ready(self, seconds: float = 60.0) -> None:
+        """Wait until a version is served, as after `ae serve`.
+
+        Raises:
+            ScoringError: none is after so many seconds.
+        """
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                self._request("GET", "/readyz", None)
+                return
+            except ScoringError as error:
+                if time.monotonic() > end:
+                    raise ScoringError(f"not ready within {seconds:g} s: {error}", error.status) from error
+            time.sleep(READY_POLL_SECONDS)
 
     def _predict(self, path: str, samples: Any, params: dict[str, bool]) -> list[Prediction]:
         asked = {name: True for name, is_wanted in params.items() if is_wanted}
@@ -134,7 +153,9 @@ class ScoringClient:
 
 
 def to_lists(samples: Any) -> Any:
-    """Return samples as JSON takes them: an array as nested lists."""
+    """Return samples as JSON takes them: an array as nested lists, a frame as a list of rows by column name."""
+    if hasattr(samples, "to_json"):  # of pandas: JSON knows no NaN and no NumPy numbers
+        return json.loads(samples.to_json(orient="records", date_format="iso"))
     return samples.tolist() if hasattr(samples, "tolist") else samples
 
 

@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 from typing import ClassVar
 
-from ae_models.errors import AeModelsError, BundleError, DivergenceError, SampleError, SpecError
+from ae_models.errors import AeModelsError, BundleError, DivergenceError, SampleError, SpecError, WorkerError
 
 
 class AeError(Exception):
@@ -84,6 +84,8 @@ def as_ae_error(error: BaseException) -> AeError | None:
         return UsageError(str(error))
     if isinstance(error, BundleError | SampleError):
         return DataError(str(error))
+    if isinstance(error, WorkerError):
+        return TransientError(str(error))
     if isinstance(error, AeModelsError):
         return InfrastructureError(str(error))
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):

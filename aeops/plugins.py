@@ -10,7 +10,7 @@ imported. docs/plugins.md has an example of each.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, is_dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -123,18 +123,19 @@ def own_parts(root: Path) -> OwnParts:
     found, mistakes = [], []
     for name in _named_plugins(root):
         try:
-            found += [(declared, name) for declared in _declared_by(root, name)]
+            found += _with_name(_declared_by(root, name), name)
         except UsageError as error:
             mistakes.append(str(error))
     for entry_point in _entry_points():
         name = f"{entry_point.module}:{entry_point.attr}"
         try:
-            found += [(declared, name) for declared in _as_list(_load(root, name), name)]
+            found += _with_name(_as_list(_load(root, name), name), name)
         except UsageError as error:
             mistakes.append(f"{error} (entry point {entry_point.group} of an installed package)")
-    found = list({id(declared): (declared, name) for declared, name in reversed(found)}.values())[::-1]
+    found = _without_repeats(found)
     for declared, name in found:
-        mistakes += [f"{name}: {mistake}" for mistake in _declaration_mistakes(declared)]
+        for mistake in _declaration_mistakes(declared):
+            mistakes.append(f"{name}: {mistake}")
     mistakes += _taken_names(found)
     if mistakes:
         raise UsageError("\n".join(mistakes))
@@ -152,6 +153,19 @@ def _register(root: Path) -> None:
 # ---------------------------------------------------------------- finding them
 
 
+def _with_name(declared: Iterable[Part | Source | Study], name: str) -> list[tuple[Part | Source | Study, str]]:
+    """Return what a plugin declares, each with the plugin's name."""
+    return [(one, name) for one in declared]
+
+
+def _without_repeats(found: Sequence[tuple[Part | Source | Study, str]]) -> list[tuple[Part | Source | Study, str]]:
+    """Return each object once, in the place of the last that found it and with the name of the first."""
+    by_id = {}
+    for declared, name in reversed(found):
+        by_id[id(declared)] = (declared, name)
+    return list(by_id.values())[::-1]
+
+
 def _named_plugins(root: Path) -> list[str]:
     """Return `plugins` of ae.yaml; other mistakes in the file are told by `aeops.recipe.project_settings`."""
     import yaml
@@ -164,16 +178,24 @@ def _named_plugins(root: Path) -> list[str]:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UsageError(f"{SETTINGS_FILE}: not readable as YAML: {' '.join(str(error).split())[:200]}") from error
     names = document.get("plugins") if isinstance(document, dict) else None
-    return [str(name) for name in names] if isinstance(names, list) else []
+    return list(map(str, names)) if isinstance(names, list) else []
 
 
 def _entry_points() -> "list[EntryPoint]":
     """Return the entry points of installed packages; reading those of all takes 0.1 s, so only where a file names a group."""
-    if not any(_names_a_group(file) for entry in sys.path if entry for file in _entry_point_files(Path(entry))):
+    if not any(map(_names_a_group, _all_entry_point_files())):
         return []
     from importlib.metadata import entry_points
 
-    return [one for group in LISTS.values() for one in sorted(entry_points(group=group), key=lambda point: point.value)]
+    found: list[EntryPoint] = []
+    for group in LISTS.values():
+        found += sorted(entry_points(group=group), key=lambda point: point.value)
+    return found
+
+
+def _all_entry_point_files() -> Iterator[Path]:
+    for entry in filter(None, sys.path):
+        yield from _entry_point_files(Path(entry))
 
 
 def _entry_point_files(folder: Path) -> list[Path]:

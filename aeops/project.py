@@ -102,6 +102,10 @@ class Project:
         """Return the folder of a dataset that is ingested and not yet validated."""
         return self.home / "incoming" / dataset
 
+    def image_hashes(self, dataset: str) -> Path:
+        """Return the file of the perceptual hashes of a dataset's images, by which near copies are found."""
+        return self.home / "source-records" / f"{dataset}.hashes.npz"
+
     def ingest_progress(self, recipe: str) -> Path:
         """Return the file that says how far a source is read."""
         return self.logs / f"ingest-{recipe}.progress"

@@ -21,6 +21,12 @@ def is_quiet() -> bool:
     return os.environ.get(VOLUME_VARIABLE) == "quiet"
 
 
+def print_progress(text: str) -> None:
+    """Print to stderr what is done now, unless nothing but results and errors is to be printed."""
+    if not is_quiet():
+        print(f"{text} ...", file=sys.stderr, flush=True)
+
+
 def is_verbose() -> bool:
     """Return whether log lines and tracebacks are to be printed, too."""
     return os.environ.get(VOLUME_VARIABLE) == "verbose"

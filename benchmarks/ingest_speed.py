@@ -34,10 +34,10 @@ TARGET = 1.3  # times what Pillow alone takes
 EACH_FOLDER = 10_000
 
 
-def write_digits(folder: Path, count: int) -> None:
-    """Write so many PNGs of 28 x 28 pixels in sub-folders, no two of them the same."""
+def write_digits(folder: Path, count: int, first: int = 0) -> None:
+    """Write so many PNGs of 28 x 28 pixels in sub-folders, no two of them the same; those before `first` are there."""
     real = mnist_digits()[0][:, 0]
-    for number in range(count):
+    for number in range(first, count):
         pixels = real[number % len(real)].copy()
         pixels[0, :2] = divmod(number // len(real) + 1, 256)
         path = folder / f"{number // EACH_FOLDER:03d}" / f"{number:06d}.png"

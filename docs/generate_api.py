@@ -20,6 +20,7 @@ MODULES = {
     "ae_models.sklearn": "Anomaly detectors for tables with scikit-learn's interface: see docs/sklearn.md.",
     "ae_models.checksums": "Checksums of files, arrays and bundles.",
     "aeops.bundle.detector": "Score samples with a bundle. Needs onnxruntime and numpy, not torch.",
+    "aeops.client": "A client of the scoring service; needs httpx alone.",
     "aeops.bundle.answers": "Turn scores into JSON.",
     "aeops.bundle.false_discovery": "The anomalies of one batch of which few are normal.",
 }

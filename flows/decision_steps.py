@@ -9,6 +9,7 @@ from itertools import count
 from pathlib import Path
 from typing import TypedDict
 
+from prefect import State
 from prefect.artifacts import create_markdown_artifact
 from prefect.flow_runs import suspend_flow_run
 from prefect.input import RunInput
@@ -22,6 +23,7 @@ from aeops.gate.documents import EvidenceDocument, compared_champion, is_accepte
 from aeops.gate.evidence import holdout_sha256, read_comparison, read_evidence, read_verdict, write_evidence
 from aeops.machine.step_report import say_result
 from aeops.machine.stored_json import read_json
+from aeops.monitoring.run_notices import tell_decision
 from aeops.project import Project, find_project
 from aeops.recipe.gate_rules import LOGGED_CHECK
 from aeops.registry import approval, ledger, promotion
@@ -35,7 +37,15 @@ from aeops.registry.version_state import describe_state, dismissal_reason, find_
 from aeops.report.headline import verdict_sentence
 from aeops.report.model_card import with_refusal
 from aeops.report.summary import approval_markdown, comparison_markdown
-from flows.training_steps import evidence_file, load_context, pipeline_step, read_decided_evidence, start_stage
+from flows.flow_run import flow_result
+from flows.pipeline_step import pipeline_step
+from flows.registering_steps import describe_in_mlflow
+from flows.training_steps import (
+    evidence_file,
+    load_context,
+    read_decided_evidence,
+    start_stage,
+)
 
 APPROVAL_WAIT_DAYS = 90  # that a suspended flow run waits for its answer; `ae approve` works after that, too
 
@@ -168,6 +178,8 @@ def describe_refusal(store: Store, recipe: str, version: str, evidence: dict[str
     version_info = store.version(recipe, version)
     card = with_refusal(version_info.description, recipe, sentence)
     store.update_version(recipe, version_info, {}, fit_description(card))
+    _, checked = load_context(recipe)
+    describe_in_mlflow(store, checked, version_info.run_id, version, sentence)
 
 
 @pipeline_step("sign", "signs the model with your key", retries=2)
@@ -242,7 +254,7 @@ def find_requested_version(recipe: str) -> str | None:
     return None
 
 
-def ask_for_approval(recipe: str, version: str) -> ApprovalResult:
+def ask_for_approval(recipe: str, version: str) -> State[ApprovalResult]:
     """Suspend this flow run until a person has decided, and carry that out; ask again where it is not possible.
 
     The process ends inside (Prefect raises its signal Pause). When the run is resumed, the flow starts anew, returns to this
@@ -260,7 +272,7 @@ def ask_for_approval(recipe: str, version: str) -> ApprovalResult:
         problem = apply_form(recipe, version, answer.decision, answer.by, answer.why)
     version_info = store.version(recipe, version)
     state = describe_state(recipe, version_info, ledger.read_entries(project, recipe))
-    return {"recipe": recipe, "version": version, "state": state}
+    return flow_result({"recipe": recipe, "version": version, "state": state}, f"{recipe} {version} is {state}")
 
 
 def form_description(store: Store, request: LedgerEntry, problem: str) -> str:
@@ -287,7 +299,8 @@ def apply_form(recipe: str, version: str, choice: approval.ApprovalChoice, by: s
     """Carry out a person's decision; return the problem if it is not possible, else an empty string."""
     project = find_project()
     try:
-        approval.decide_request(project, open_store(project), recipe, version, choice, by, why)
+        entry = approval.decide_request(project, open_store(project), recipe, version, choice, by, why)
     except UsageError as error:  # the person can correct it: the form is shown again
         return str(error)
+    tell_decision(project, entry)
     return ""

@@ -1,4 +1,4 @@
-"""`python -m flows.deployment`: create work pool, deployments and automations from prefect.yaml and the settings of `ae up`.
+"""`python -m flows.deployment`: create work pool and deployments from prefect.yaml and the settings of `ae up`.
 
 Every part can be repeated: what exists is updated or left alone. The deployments are created again only if prefect.yaml has
 changed or one is missing, so that a schedule which somebody has resumed on Prefect's page stays resumed.
@@ -6,17 +6,12 @@ changed or one is missing, so that a schedule which somebody has resumed on Pref
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
 
 import yaml
-from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
-from prefect.events.actions import SendNotification
-from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
-from prefect.exceptions import ObjectAlreadyExists
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.workers.process import ProcessWorker
 
 from aeops.errors import InfrastructureError, UsageError
@@ -25,22 +20,15 @@ from aeops.machine.child_process import tied_command
 from aeops.machine.entry_point import run_main
 from aeops.machine.stack_settings import SetupRecord, read_settings, read_setup_record, write_setup_record
 from aeops.project import Project, find_project
-from aeops.stack.alarms import ALARM_EVENT
 from aeops.stack.maintenance import delete_missed_runs
 from aeops.stack.prefect_api import PrefectApi, stack_prefect_api
 from aeops.stack.schedules import find_skipped_schedules
 from aeops.stack.service_definitions import WORK_POOL
 
-BLOCK_NAME = "ae-notify"  # Prefect's block with the address
+# What `ae up --notify` of earlier versions made: ae.yaml says now who is told.
+OLD_BLOCK = "custom-webhook", "ae-notify"
+OLD_AUTOMATIONS = ("ae: a run has failed", "ae: a run waits for a person", "ae: an alarm")
 SERVER_START_SECONDS = 120.0  # on a busy machine
-
-# Name of the automation -> events, and subject and body as Prefect's templates.
-RUN_MESSAGE = ("{{ flow_run.name }}: {{ flow_run.state.name }}", "{{ flow_run.state.message }}\n{{ flow_run|ui_url }}")
-NOTIFICATION_TEMPLATES = {
-    "ae: a run has failed": ({"prefect.flow-run.Failed", "prefect.flow-run.Crashed"}, *RUN_MESSAGE),
-    "ae: a run waits for a person": ({"prefect.flow-run.Suspended"}, *RUN_MESSAGE),
-    "ae: an alarm": ({ALARM_EVENT}, "{{ event.payload.name }}", "{{ event.payload.says }}"),
-}
 
 
 def main() -> None:
@@ -54,7 +42,7 @@ def main() -> None:
     with get_client(sync_client=True) as client:
         create_work_pool(client)
         yaml_sha256 = apply_deployments(project, api)
-        set_notifications(client, settings.notify_url)
+        delete_old_automations(client)
     for message in delete_missed_runs(api):  # before a worker takes them all
         print(message)
     for message in find_skipped_schedules(project, datetime.now(UTC)):
@@ -103,33 +91,17 @@ def last_deployed_sha256(project: Project) -> str | None:
     return record.deployments_sha256
 
 
-# ---------------------------------------------------------------- notifications
-
-
-def set_notifications(client: SyncPrefectClient, address: str | None) -> None:
-    """Create the automations that notify `address`; without one, delete those of an earlier `ae up`."""
-    if address is None:
-        for name in NOTIFICATION_TEMPLATES:
-            for automation in client.read_automations_by_name(name):
-                client.delete_automation(automation.id)
+def delete_old_automations(client: SyncPrefectClient) -> None:
+    """Delete the automations of an earlier version, and the block that holds their address."""
+    for name in OLD_AUTOMATIONS:
+        for automation in client.read_automations_by_name(name):
+            client.delete_automation(automation.id)
+    block_type, block_name = OLD_BLOCK
+    try:
+        block = client.read_block_document_by_name(block_name, block_type)
+    except ObjectNotFound:
         return
-    message = {"subject": "{{subject}}", "body": "{{body}}"}
-    block = CustomWebhookNotificationBlock(name="ae", url=address, json_data=message, headers=None, cookies=None)
-    block_id = block.save(BLOCK_NAME, overwrite=True)
-    for new_automation in build_automations(block_id):
-        if existing := client.read_automations_by_name(new_automation.name):
-            client.update_automation(existing[0].id, new_automation)
-        else:
-            client.create_automation(new_automation)
-
-
-def build_automations(block_id: Any) -> Iterator[AutomationCore]:
-    for name, (events, subject, body) in NOTIFICATION_TEMPLATES.items():
-        yield AutomationCore(
-            name=name,
-            trigger=EventTrigger(expect=events, posture=Posture.Reactive, threshold=1),
-            actions=[SendNotification(block_document_id=block_id, subject=subject, body=body)],
-        )
+    client.delete_block_document(block.id)
 
 
 if __name__ == "__main__":

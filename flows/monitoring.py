@@ -7,7 +7,7 @@ in a separate process (`python -m aeops.monitoring`), so this one stays light.
 from datetime import UTC, datetime
 from typing import Any
 
-from prefect import State, flow, get_client
+from prefect import State, get_client
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
@@ -16,18 +16,21 @@ from aeops.errors import UsageError
 from aeops.files import write_json
 from aeops.machine.child_process import run_module
 from aeops.machine.lock import file_lock
+from aeops.machine.step_report import say_result
 from aeops.monitoring import paths, retrains, verdict_text
 from aeops.monitoring.decision import decide_retrain
 from aeops.monitoring.retrains import RetrainRecord, format_time
+from aeops.monitoring.run_notices import tell_alarms
 from aeops.monitoring.verdict import MonitoringVerdict, read_monitoring_verdict
 from aeops.project import Project, find_project
 from aeops.recipe.reader import Recipe, load_recipe
 from flows import flow_run
-from flows.training_steps import load_context, pipeline_step
+from flows.pipeline_step import pipeline_step
+from flows.training_steps import load_context
 
 
-@flow(name="monitoring", flow_run_name="monitor {recipe}")
-def monitoring(recipe: str, now: datetime | None = None) -> dict[str, Any] | State[dict[str, Any]]:
+@flow_run.pipeline_flow("monitoring", "monitor")
+def monitoring(recipe: str, now: datetime | None = None) -> State[dict[str, Any]]:
     """Check the champion of `recipe`; start its retrain if its signals, its cooldown and its budget allow it.
 
     Args:
@@ -49,6 +52,8 @@ def monitoring(recipe: str, now: datetime | None = None) -> dict[str, Any] | Sta
         raise UsageError(f"expected `now` with a time zone, such as 2026-11-24T14:30+00:00, got {check_time}")
     check_champion(recipe, check_time)
     document = start_due_retrain(recipe, check_time)
+    publish_artifacts(find_project(), recipe, document)
+    tell_alarms(find_project(), document)
     return flow_run.flow_result(dict(document), verdict_text.format_line(document))
 
 
@@ -58,6 +63,9 @@ def check_champion(recipe: str, now: datetime) -> None:
     project = find_project()
     arguments = ["aeops.monitoring", "--recipe", recipe, "--as-of", now.isoformat()]
     run_module(arguments, root=project.root, home=project.home, log=project.logs / f"monitoring-{recipe}.log")
+    signals = read_monitoring_verdict(paths.verdict_file(project, recipe))["signals"]
+    samples = max((signal.get("samples") or 0 for signal in signals), default=0)
+    say_result(f"{samples:,} samples since the promotion")
 
 
 @pipeline_step("act", "starts the retrain that alarms ask for", retries=2)
@@ -66,7 +74,7 @@ def start_due_retrain(recipe: str, now: datetime) -> MonitoringVerdict:
     project, checked = load_context(recipe)
     document = read_monitoring_verdict(paths.verdict_file(project, recipe))
     apply_decision(project, checked, document, now)
-    publish_artifacts(project, recipe, document)
+    say_result(verdict_text.format_line(document))
     return document
 
 
@@ -127,11 +135,11 @@ def start_retrain(project: Project, recipe: str, retrain: RetrainRecord) -> str:
 
 
 def publish_artifacts(project: Project, recipe: str, document: MonitoringVerdict) -> None:
-    """Show the verdict and links to the pages on the run's page."""
-    create_markdown_artifact(
-        verdict_text.format_markdown(document), key=f"{recipe}-monitoring", description=verdict_text.format_line(document)
-    )
-    pages = {"page": paths.page_file(project, recipe), "drift": paths.drift_file(project, recipe)}
+    """Show the verdict and links to the pages on the run's page, where the last one stands first."""
+    pages = {"drift": paths.drift_file(project, recipe), "page": paths.page_file(project, recipe)}
     for name, file in pages.items():
         if document["version"] is not None and file.is_file():
             create_link_artifact(file.as_uri(), f"{recipe}: {name}", key=f"{recipe}-monitoring-{name}")
+    create_markdown_artifact(
+        verdict_text.format_markdown(document), key=f"{recipe}-monitoring", description=verdict_text.format_line(document)
+    )

@@ -9,7 +9,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from prefect import flow
 from prefect.artifacts import create_link_artifact
 from prefect.client.schemas.objects import State
 
@@ -18,12 +17,12 @@ from aeops.machine.step_report import say_result
 from aeops.machine.stored_json import read_json
 from aeops.project import find_project
 from aeops.recipe.reader import load_recipe
-from flows.flow_run import flow_result, name_process
-from flows.training_steps import pipeline_step
+from flows.flow_run import flow_result, name_process, pipeline_flow
+from flows.pipeline_step import pipeline_step
 
 
-@flow(name="scoring", flow_run_name="score {recipe}")
-def scoring(recipe: str, now: datetime | None = None) -> dict[str, Any] | State[dict[str, Any]]:
+@pipeline_flow("scoring", "score")
+def scoring(recipe: str, now: datetime | None = None) -> State[dict[str, Any]]:
     """Score the files that are new in the recipe's inbox; the same content is scored once.
 
     Args:

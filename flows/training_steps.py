@@ -1,130 +1,49 @@
 """Steps of the training flow: Prefect tasks that start the heavy work in other processes and pass on plain values."""
 
-import functools
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from prefect import get_client, task
+from prefect import get_client
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
-from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
-from prefect.logging import get_run_logger
-from prefect.runtime import flow_run, task_run
+from prefect.runtime import flow_run
 
 from aeops.data import dvc
 from aeops.data.listed_recipes import list_recipe
+from aeops.data.near_copies_text import warning_text
 from aeops.data.pipeline_files import write_pipeline_files
 from aeops.data.suite import require_known_severities
-from aeops.errors import DataError, InfrastructureError, TransientError, UsageError
+from aeops.errors import UsageError
 from aeops.evaluation.before_training import require_enough_samples, require_named_files, require_whole_seed_record
 from aeops.files import file_sha256
-from aeops.gate.documents import EvidenceDocument, compared_champion, gate_warnings, is_accepted
+from aeops.gate.documents import EvidenceDocument, gate_warnings
 from aeops.gate.evidence import read_evidence, read_verdict
 from aeops.machine.child_process import PreloadedProcess, run_module
 from aeops.machine.environment_lock import write_environment_lock
 from aeops.machine.lock import RunUse
-from aeops.machine.process_identity import this_process
 from aeops.machine.progress import BatchFollower, CountFollower, ProgressFollower, finished_rows
-from aeops.machine.run_log import append_run_line
-from aeops.machine.run_watch import closing_step
-from aeops.machine.step_report import report_step, say_progress, say_result
+from aeops.machine.step_report import say_progress, say_result
 from aeops.machine.stored_json import read_json
 from aeops.project import Project, find_project
-from aeops.provenance.code_archive import ARCHIVE_NAME, archived_code, write_code_archive
-from aeops.provenance.last_run import last_run_file
-from aeops.provenance.lineage import collect_lineage, git_diff, recorded_files, recorded_folder, unknown_code_message
-from aeops.provenance.run_summary import RunSummary, describe_quarantine, quarantine_counts
-from aeops.recipe.reader import Recipe, load_recipe, read_unchanged, require_unchanged
+from aeops.provenance.lineage import unknown_code_message
+from aeops.provenance.run_summary import QuarantineCounts, RunSummary, describe_quarantine, quarantine_counts
+from aeops.recipe.reader import Recipe, load_recipe, require_unchanged
 from aeops.registry import ledger
-from aeops.registry.aliases import CHALLENGER
-from aeops.registry.killed_runs import PROCESS_TAG, close_own_runs
-from aeops.registry.store import Store, open_store
+from aeops.registry.store import open_store
 from aeops.registry.trust import find_champion
 from aeops.registry.version_state import describe_state
 from aeops.report.headline import headline
-from aeops.report.model_card import card_sentence, model_card
-from aeops.report.report_page import ReportHead, write_report
-from aeops.report.summary import metric_rows, verdict_markdown
+from aeops.report.summary import metric_rows, result_line, result_markdown, verdict_markdown
+from flows.pipeline_step import pipeline_step
 
-RETRY_SECONDS = [2.0, 10.0]  # before the first and the second time that a step is tried again
 # The recipe of the run under way: a context variable, since Prefect passes the context on to its tasks.
 _recipe_of_run: ContextVar[Recipe | None] = ContextVar("recipe_of_run", default=None)
-
-
-def is_worth_retrying(_task: Any, _run: Any, state: Any) -> bool:
-    """Return True for a failure that may pass by itself; a retry helps against nothing else."""
-    return isinstance(state.result(raise_on_failure=False), TransientError)
-
-
-def pipeline_step(name: str, description: str, retries: int = 0) -> Callable[[Callable[..., Any]], Any]:
-    """Decorate a function as a Prefect task.
-
-    The task is never cached: a cached task would skip the files it writes. DVC decides what is run again.
-
-    Args:
-        name: shown on Prefect's page and in the run's table of durations.
-        description: what the step does, for a person who waits for it.
-        retries: after failures that may pass by themselves only.
-    """
-
-    def decorate_step(function: Callable[..., Any]) -> Any:
-        @functools.wraps(function)
-        def run_step(recipe: str, *arguments: Any, **options: Any) -> Any:
-            project = find_project()
-
-            def log_end(line: str) -> None:
-                get_run_logger().info(line)
-                append_run_line(project, recipe, line)
-
-            append_run_line(project, recipe, f"{name} ...")
-            try:
-                with report_step(name, description, last_seconds(project, recipe, name), log_end):
-                    return function(recipe, *arguments, **options)
-            except Exception as error:
-                append_run_line(project, recipe, f"{name} failed: {error}")
-                if isinstance(error, TransientError):
-                    report_retry(name, retries, error)
-                raise
-
-        return task(
-            name=name,
-            description=description,
-            task_run_name=f"{name} {{recipe}}",
-            retries=retries,
-            retry_delay_seconds=RETRY_SECONDS[:retries] or None,
-            retry_condition_fn=is_worth_retrying,
-            cache_policy=NO_CACHE,
-        )(run_step)
-
-    return decorate_step
-
-
-def last_seconds(project: Project, recipe: str, step: str) -> float | None:
-    """Return what a step of a recipe took in its last whole run; None where that is not known."""
-    file = last_run_file(project, recipe)
-    if not file.is_file():
-        return None
-    try:
-        return dict(read_json(file)["summary"]["seconds"]).get(step)
-    except (DataError, KeyError, TypeError, ValueError):  # a run writes a damaged record anew; till then nothing is estimated
-        return None
-
-
-def report_retry(name: str, retries: int, error: TransientError) -> None:
-    """Say why a step is tried again and when, where it is."""
-    attempt = task_run.run_count or 1
-    if attempt <= retries:
-        seconds = RETRY_SECONDS[attempt - 1]
-        reason = " ".join(str(error).split())
-        print(f"{name}: tried again in {seconds:g} s ({attempt} of {retries}): {reason}", file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -204,7 +123,21 @@ def ingest_source(recipe: str) -> None:
             say_progress(place)
 
     run_module(arguments, root=project.root, home=project.home, log=stage_log(project, "ingest", recipe), on_poll=report_progress)
-    say_result(f"{read_json(incoming / 'dataset.json')['rows']:,} samples")
+    say_result(ingest_text(read_json(incoming / "dataset.json", "rows")))
+
+
+def ingest_text(document: Mapping[str, Any]) -> str:
+    """Return how many samples the source has, and what has changed since the last accepted ingest; of an incoming dataset.json.
+
+    >>> ingest_text({"rows": 5020, "growth": {"read": 23, "counts": {"new": 20, "replaced": 3, "unread": 4997}}})
+    '5,020 samples: 23 read, 20 new, 3 replaced'
+    """
+    text = f"{document['rows']:,} samples"
+    if growth := document.get("growth"):
+        counts = [f"{count:,} {name.replace('_', ' ')}" for name, count in growth["counts"].items() if name != "unread"]
+        counts.sort(key=lambda part: not part.endswith(" new"))
+        text += f": {growth['read']:,} read, {', '.join(counts) or 'nothing new'}"
+    return text
 
 
 @pipeline_step("validate", "checks every sample and the set as a whole")
@@ -222,11 +155,19 @@ def validate_incoming(recipe: str, stage: PreloadedProcess) -> None:
         aside = "nothing set aside" if counts is None else f"set aside {describe_quarantine(counts)}"
         told = "".join(f"; warning: {warning}" for warning in validation["warnings"])
         say_result(f"{validation['rows']['accepted']:,} accepted, {aside}{told}")
+        if warning := warning_text(validation.get("near_copies") or {}):
+            print(f"warning: {warning} (data.near_copies; all of them: ae audit {recipe})", file=sys.stderr, flush=True)
         shutil.rmtree(incoming)
     finally:
         pages = project.data_docs / checked.data.dataset / "index.html"
         if pages.is_file():
             create_link_artifact(pages.as_uri(), "Data Docs", key=f"{recipe}-data-docs")
+
+
+def read_quarantine(recipe: str) -> QuarantineCounts | None:
+    """Return what the last validation of the recipe's dataset has set aside; None where that is nothing."""
+    project, checked = load_context(recipe)
+    return quarantine_counts(read_json(project.validation(checked.data.dataset) / "validation.json", "rows"))
 
 
 @pipeline_step("version", "stores this version of the data with DVC", retries=2)
@@ -345,139 +286,6 @@ def read_decided_evidence(project: Project, recipe: str, evidence: dict[str, str
     return read_evidence(evidence_file(project, recipe), evidence["sha256"])
 
 
-@pipeline_step("log", "opens a run in MLflow", retries=2)
-def open_mlflow_run(recipe: str, data: dict[str, str]) -> str:
-    """Open the MLflow run of this pipeline run and return its id."""
-    project, checked = load_context(recipe)
-    run = open_store(project).start_run(
-        recipe,
-        tags=collect_lineage(project, checked) | {PROCESS_TAG: this_process().text},
-        params=read_unchanged(project, checked),
-        dataset=data,
-    )
-    create_link_artifact(open_store(project).run_url(run), "MLflow run", key=f"{recipe}-mlflow-run")
-    return run
-
-
-@contextmanager
-def mlflow_run(recipe: str, data: dict[str, str]) -> Iterator[str]:
-    """Open an MLflow run; finish it after the steps inside, or mark it as failed with them."""
-    store = open_store(find_project())
-    with closing_step(lambda: close_own_runs(store)):  # also one that MLflow has and whose id has not come back
-        run = open_mlflow_run(recipe, data)
-        try:
-            yield run
-        except BaseException:
-            with suppress(InfrastructureError):  # the step's own error is raised, even if it came from MLflow
-                store.finish_run(run, "FAILED")
-            raise
-        store.finish_run(run, "FINISHED")
-
-
-@pipeline_step("register", "stores model, report and card in the registry", retries=2)
-def register_version(recipe: str, run: str, data: dict[str, str], evidence: dict[str, str]) -> str:
-    """Register bundle/ with its evidence as a version with the alias challenger; the same bundle twice is one version.
-
-    The evidence is logged first, so that every version has its evidence, even if this step was interrupted.
-
-    Returns:
-        The number of the version.
-    """
-    project, checked = load_context(recipe)
-    store, artifacts = open_store(project), project.artifacts(recipe)
-    dvc.push_outputs(project, recipe)
-    metadata = collect_lineage(project, checked, recorded_files(project, recipe))
-    metrics, document = read_json(artifacts / "report" / "metrics.json"), read_decided_evidence(project, recipe, evidence)
-    raw_recipe, head = read_unchanged(project, checked), ReportHead("", datetime.now(UTC), ledger.current_actor())
-    report = write_version_report(checked, run, data, document, metadata, head)
-    log_evidence_files(project, store, recipe, run, data, report, metrics)
-    if "git.diff_sha256" in metadata:
-        log_worktree_diff(project, store, recipe, run)
-    studies = read_json(artifacts / "report" / "studies.json")
-    description = model_card(raw_recipe, metrics, studies, document["gate"], document["comparison"], metadata)
-    tags = metadata | comparison_tags(document, evidence)
-    version = store.register(run, recipe, artifacts / "bundle", tags=tags, description=description)
-    store.set_alias(recipe, CHALLENGER, version)
-    store.log_files(run, [write_version_report(checked, run, data, document, metadata, replace(head, version=version))])
-    report_url = f"{store.run_url(run)}/artifacts/report.html"
-    store.describe_run(
-        run, f"{recipe} {version}, {head.made_at:%Y-%m-%d}", f"{card_sentence(description)}\n\n[Report]({report_url})"
-    )
-    say_result(f"{recipe} {version}")
-    return version
-
-
-def write_version_report(
-    checked: Recipe,
-    run: str,
-    data: dict[str, str],
-    document: EvidenceDocument,
-    metadata: Mapping[str, str],
-    head: ReportHead,
-) -> Path:
-    """Write report.html: before the version is registered, so that none is without its report, and once it has its number."""
-    project = find_project()
-    artifacts = project.artifacts(checked.name)
-    return write_report(
-        project.reports(checked.name) / "report.html",
-        recipe=read_unchanged(project, checked),
-        report=artifacts / "report",
-        bundle=artifacts / "bundle",
-        training=artifacts / "training",
-        verdict=document["gate"],
-        comparison=document["comparison"],
-        validation=read_json(project.validation(data["dataset"]) / "validation.json"),
-        lineage={**metadata, "mlflow.run_id": run},
-        timings=dict(step_seconds()),
-        head=head,
-    )
-
-
-def comparison_tags(document: EvidenceDocument, evidence: dict[str, str]) -> dict[str, str]:
-    """Build a version's tags about its evidence and the person who started the run.
-
-    Args:
-        document: the content of evidence.json.
-        evidence: what the ledger records of it.
-    """
-    return {
-        "verdict": "accepted" if is_accepted(document) else "refused",
-        "started_by": ledger.current_actor(),
-        "comparison": evidence["verdict"],
-        "comparison.champion": compared_champion(document) or "none",
-        "comparison.judged": str(document["comparison"]["holdout"]["judged"]),
-        "evidence.sha256": evidence["sha256"],
-        "holdout_sha256": evidence["holdout_sha256"],
-    }
-
-
-def log_evidence_files(
-    project: Project, store: Store, recipe: str, run: str, data: dict[str, str], report: Path, metrics: dict[str, Any]
-) -> None:
-    """Log the run's metrics and every file that a person, or a rebuild, needs to evaluate the version."""
-    artifacts = project.artifacts(recipe)
-    store.log_metrics(run, metrics)
-    store.log_files(run, [report, artifacts / "verdict.json", evidence_file(project, recipe)])
-    store.log_files(run, [artifacts / "report" / name for name in ("metrics.json", "studies.json", "figures")])
-    store.log_files(run, [artifacts / "report" / "reference.parquet"], "monitoring")
-    store.log_files(run, [project.validation(data["dataset"]) / "validation.json"], "validation")
-    store.log_files(run, [project.dataset(data["dataset"]) / "receipt.json"], "validation")
-    rebuild_files = sorted(recorded_folder(project, recipe).iterdir())  # those whose hashes are in the tags
-    rebuild_files += [project.recipe_file(recipe), artifacts / "training" / "trail.csv"]
-    if archived_code(project):
-        archive = project.reports(recipe) / ARCHIVE_NAME
-        write_code_archive(project, archive)
-        rebuild_files.append(archive)
-    store.log_files(run, rebuild_files, "rebuild")
-
-
-def log_worktree_diff(project: Project, store: Store, recipe: str, run: str) -> None:
-    """Log the changes of code that were not committed, as a patch."""
-    patch = project.reports(recipe) / "worktree.diff"
-    patch.write_bytes(git_diff(project))
-    store.log_files(run, [patch], "rebuild")
-
-
 def step_seconds() -> list[tuple[str, float]]:
     """Return each finished step of this flow run with its duration in seconds, in order, as Prefect recorded them."""
     flow_run_filter = FlowRunFilter(id=FlowRunFilterId(any_=[UUID(str(flow_run.id))]))
@@ -489,6 +297,12 @@ def step_seconds() -> list[tuple[str, float]]:
             finished_steps.append((run.start_time, run.name.split(" ")[0], run.total_run_time.total_seconds()))
     finished_steps.sort(key=lambda row: row[0])
     return [(name, seconds) for _, name, seconds in finished_steps]
+
+
+def publish_result(summary: RunSummary) -> None:
+    """Show the result on the flow run's page, above what its steps have shown: it belongs to the run itself."""
+    key = f"{summary['recipe']}-result"
+    create_markdown_artifact(result_markdown(summary), key=key, description=result_line(summary))
 
 
 def summarise_run(
@@ -516,9 +330,8 @@ def summarise_run(
         "report": str(project.reports(recipe) / "report.html"),
         "seconds": step_seconds(),
     }
-    validation = read_json(project.validation(data["dataset"]) / "validation.json", "rows", "warnings")
-    if quarantine := quarantine_counts(validation):
+    if quarantine := read_quarantine(recipe):
         summary["quarantine"] = quarantine
-    if validation["warnings"]:
-        summary["data_warnings"] = validation["warnings"]
+    if data_warnings := read_json(project.validation(data["dataset"]) / "validation.json", "warnings")["warnings"]:
+        summary["data_warnings"] = data_warnings
     return summary

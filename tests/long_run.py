@@ -25,6 +25,7 @@ TARGETS = {
         "tests/stack/test_whole_stack.py",
         "tests/stack/test_foreign_page.py",
         "tests/long/test_own_project.py",
+        "tests/long/test_tour.py",
         "tests/pipeline/test_approval.py",
         "tests/pipeline/test_awkward_checkout.py",
         "tests/pipeline/test_own_data.py",
@@ -33,12 +34,14 @@ TARGETS = {
     ),
     "kills": (
         "tests/long/test_kills.py",
+        "tests/long/test_workers.py",
         "tests/pipeline/test_failing_run.py",
         "tests/pipeline/test_interrupted_run.py",
         "tests/pipeline/test_seeds.py",
         "tests/project/test_new_project.py",
         "tests/pipeline/test_sweep.py",
         "tests/pipeline/test_two_runs.py",
+        "tests/registry/test_forgetting.py",
         "tests/registry/test_killed_registering.py",
         "tests/registry/test_power_cut.py",
         "tests/scoring/test_killed_scoring.py",
@@ -80,6 +83,7 @@ TARGETS = {
         "tests/benchmarks/test_quarter.py",
         "tests/benchmarks/test_serving_soak.py",
         "tests/benchmarks/test_serving_speed.py",
+        "tests/benchmarks/test_workers_speed.py",
     ),
 }
 # What every target runs, as each brings up whole processes of the project; and what some need beside it.

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
+from ae_models.names import names_of
 from ae_models.spec.bottlenecks import BottleneckSpec
 from ae_models.spec.columns import vector_width
 from ae_models.spec.corruptions import CorruptionSpec, GreyCorruptionSpec
@@ -29,7 +30,7 @@ class AutoencoderConfig:
     @classmethod
     def part_names(cls) -> tuple[str, ...]:
         """Return the keys of the section `model`, in the order in which a sample passes the parts."""
-        return tuple(part.name for part in fields(cls))
+        return tuple(names_of(fields(cls)))
 
 
 def with_backbone(model: AutoencoderConfig, file: Path) -> AutoencoderConfig:

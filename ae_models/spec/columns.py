@@ -1,10 +1,10 @@
 """Key `columns` of the section `input`: the named columns of a table, and the vector that a network reads of a row."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from ae_models.names import names_of, repeated_names
 from ae_models.spec.fields import bounded_field
 from ae_models.spec.messages import join_names
 
@@ -61,19 +61,25 @@ class ColumnSpec:
         """Whether its values are numbers with a distance."""
         return self.type in (NUMBER, INTEGER, DATE)
 
+    def place_count(self, one_hot: int) -> int:
+        """Return how many places its values have in the vector of a row; see `column_blocks`."""
+        if self.type == CATEGORY:
+            return min(len(self.categories), one_hot) + 1
+        return 1
+
     def validation_errors(self) -> list[str]:
         errors = []
         if not self.name.strip() or not self.name.isprintable() or len(self.name) > _MAX_NAME_CHARACTERS:
             errors.append(f"name: expected a printable name of up to {_MAX_NAME_CHARACTERS} characters, got {self.name!r}")
         if self.categories and self.type != CATEGORY:
             errors.append(f"categories are of columns of type {CATEGORY}, and {self.name} is of type {self.type}: leave them out")
-        if any(value is not None for value in (self.min, self.max, self.headroom)) and not self.is_scaled:
+        if (self.min, self.max, self.headroom) != (None, None, None) and not self.is_scaled:
             errors.append(
                 f"min, max and headroom are of numbers and dates, and {self.name} is of type {self.type}: leave them out"
             )
         if self.min is not None and self.max is not None and not self.min < self.max:
             errors.append(f"min is {self.min:g} and max is {self.max:g}: min must be below max")
-        repeated = [category for category, count in Counter(self.categories).items() if count > 1]
+        repeated = repeated_names(self.categories)
         if repeated:
             errors.append(f"categories names {join_names(repeated)} twice")
         unfit = [category for category in self.categories if not 0 < len(category.encode()) <= _MAX_CATEGORY_BYTES]
@@ -86,7 +92,7 @@ def column_list_errors(columns: Sequence[ColumnSpec]) -> list[str]:
     """Return a message for each mistake in a table's list of columns."""
     if not columns:
         return ["columns is empty, expected {name, type} of one column or more for kind table"]
-    repeated = [name for name, count in Counter(column.name for column in columns).items() if count > 1]
+    repeated = repeated_names(names_of(columns))
     if repeated:
         return [f"columns names {join_names(repeated)} twice"]
     return []
@@ -124,28 +130,32 @@ def column_blocks(columns: Sequence[ColumnSpec], one_hot: int) -> tuple[ColumnBl
         columns: with their categories.
         one_hot: categories of a column that have a place of their own, at most.
     """
-    sizes = [min(len(column.categories), one_hot) + 1 if column.type == CATEGORY else 1 for column in columns]
     starts, place = [0] * len(columns), 0
     for is_category in (False, True):
         for index, column in enumerate(columns):
             if (column.type == CATEGORY) is is_category:
                 starts[index] = place
-                place += sizes[index]
+                place += column.place_count(one_hot)
     blocks = []
-    for index, (column, start, size) in enumerate(zip(columns, starts, sizes, strict=True)):
-        blocks.append(ColumnBlock(index, column, start, size, place if column.missing else None))
+    for index, (column, start) in enumerate(zip(columns, starts, strict=True)):
+        blocks.append(ColumnBlock(index, column, start, column.place_count(one_hot), place if column.missing else None))
         place += column.missing
     return tuple(blocks)
 
 
 def vector_width(columns: Sequence[ColumnSpec], one_hot: int) -> int:
     """Return how many numbers the vector of a row has."""
-    blocks = column_blocks(columns, one_hot)
-    return sum(block.size for block in blocks) + sum(column.missing for column in columns)
+    width = 0
+    for column in columns:
+        width += column.place_count(one_hot) + column.missing
+    return width
 
 
 def with_categories(columns: Sequence[ColumnSpec], categories: Mapping[str, Sequence[str]]) -> tuple[ColumnSpec, ...]:
     """Return the columns with these categories, by the names of the columns."""
-    return tuple(
-        replace(column, categories=tuple(categories[column.name])) if column.name in categories else column for column in columns
-    )
+    renewed_columns = []
+    for column in columns:
+        if column.name in categories:
+            column = replace(column, categories=tuple(categories[column.name]))
+        renewed_columns.append(column)
+    return tuple(renewed_columns)

@@ -71,7 +71,8 @@ class CombinedScoreSpec:
             if input_spec.kind not in score.supported_inputs:
                 messages.append(f"scores[{index}]: {score.kind} is not for input.kind {input_spec.kind}")
                 continue
-            messages += [f"scores[{index}]: {message}" for message in score.compatibility_errors(model, input_spec, train)]
+            for message in score.compatibility_errors(model, input_spec, train):
+                messages.append(f"scores[{index}]: {message}")
         return messages
 
 

@@ -7,6 +7,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
 from ae_models.errors import SpecError
+from ae_models.names import names_of
 from ae_models.own_parts import with_own_parts
 from ae_models.spec.messages import format_value, join_choices, join_names, suggest_match
 
@@ -32,7 +33,7 @@ def spec_to_dict(spec: Any) -> Any:
                 document[spec_field.name] = spec_to_dict(value)
         return document
     if isinstance(spec, tuple):
-        return [spec_to_dict(item) for item in spec]
+        return list(map(spec_to_dict, spec))
     return spec
 
 
@@ -83,7 +84,7 @@ class SpecReader:
         Returns:
             An instance of `cls`, or None where `raw_spec` has mistakes.
         """
-        names = [spec_field.name for spec_field in fields(cls)]
+        names = names_of(fields(cls))
         if not isinstance(raw_spec, Mapping):
             self.mistake(path, f"expected a mapping with {join_names(names)}, got {format_value(raw_spec)}")
             return None
@@ -142,6 +143,8 @@ class SpecReader:
             return None
         if all(_is_part(member) for member in members):
             return self.read_kind({member.kind: member for member in members}, raw_value, path)
+        if len(members) > 1 and all(member in _TYPE_NAMES for member in members):  # a number or a word
+            return self._read_one_of(members, raw_value, path, bounds)
         if len(members) > 1:  # X | None
             inner_type = next(member for member in members if member is not type(None))
             return self._read_value(inner_type, raw_value, path, bounds)
@@ -160,8 +163,20 @@ class SpecReader:
         if not isinstance(raw_value, list | tuple):
             self.mistake(path, f"expected a list, got {format_value(raw_value)}")
             return None
-        items = [self._read_value(item_type, item, f"{path}[{index}]", bounds) for index, item in enumerate(raw_value)]
+        items = []
+        for index, item in enumerate(raw_value):
+            items.append(self._read_value(item_type, item, f"{path}[{index}]", bounds))
         return tuple(items)
+
+    def _read_one_of(self, types: tuple[Any, ...], raw_value: Any, path: str, bounds: Mapping[str, Any]) -> Any:
+        """Read a value that is of one of several plain types: words are checked by `one_of`, numbers by `low` and `high`."""
+        for scalar_type in types:
+            if _is_instance(raw_value, scalar_type):
+                checks = ("one_of",) if scalar_type is str else ("low", "high")
+                return self._read_scalar(scalar_type, raw_value, path, {name: bounds.get(name) for name in checks})
+        choices = [*(bounds.get("one_of") or ()), *(_TYPE_NAMES[scalar_type] for scalar_type in types if scalar_type is not str)]
+        self.mistake(path, f"expected {join_choices(choices)}, got {format_value(raw_value)}")
+        return None
 
     def _read_scalar(self, scalar_type: Any, raw_value: Any, path: str, bounds: Mapping[str, Any]) -> Any:
         if scalar_type not in _TYPE_NAMES:
@@ -182,7 +197,7 @@ def _is_part(hint: Any) -> bool:
     """Return whether a type is a dataclass with a constant `kind`, which its mapping must name."""
     if not is_dataclass(hint) or not isinstance(getattr(hint, "kind", None), str):
         return False
-    return all(spec_field.name != "kind" for spec_field in fields(hint))
+    return "kind" not in names_of(fields(hint))
 
 
 def _is_instance(raw_value: Any, scalar_type: type) -> bool:

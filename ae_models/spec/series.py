@@ -1,10 +1,10 @@
 """Keys `channels` and `steps` of the section `input`: the named channels of a stored series, and the windows cut from it."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
+from ae_models.names import names_of, repeated_names
 from ae_models.spec.fields import bounded_field
 from ae_models.spec.messages import join_names
 
@@ -85,8 +85,8 @@ def channel_list_errors(channels: Sequence[ChannelSpec], steps: StepsSpec | None
         return ["steps is missing: a series with channels needs {every, length} of its steps"]
     if not channels:
         return ["channels is empty and steps is set: expected {name} of one channel or more"]
-    names = [channel.name for channel in channels]
-    repeated = [name for name, count in Counter(names).items() if count > 1]
+    names = names_of(channels)
+    repeated = repeated_names(names)
     errors = [f"channels names {join_names(repeated)} twice"] if repeated else []
     taken = [name for name in (steps.time, steps.machine) if name in names]
     if taken:

@@ -22,17 +22,31 @@ class TrainSpec:
     # Share of the samples with the highest losses that get no gradient, after a fifth of the steps: for unlabelled data of which
     # some are anomalous; see docs/contaminated.md.
     trim: float = bounded_field(0.0, low=0.0, high=0.5, omit_default=True)
-    threads: int = bounded_field(2, low=1, high=1024)  # of the CPU; another number may train other bits, so no machine chooses it
+    threads: int = bounded_field(
+        2, low=1, high=1024
+    )  # of the CPU, for each worker; another number may train other bits, so no machine chooses it
     accelerator: str = bounded_field("auto", one_of=("auto", "cpu", "gpu"))  # auto: a GPU where there is one
-    devices: str = bounded_field("auto", one_of=("auto", "1"))  # one: a batch is not shared between devices yet
+    # Workers that share each batch, a process each with `threads` cores or a GPU: another number trains other bits; auto: one.
+    devices: int | str = bounded_field("auto", low=1, high=1024, one_of=("auto", "1"))
     precision: str = bounded_field("auto", one_of=("auto", "32", "bf16-mixed"))  # auto: 32 bits on the CPU
 
     def validation_errors(self) -> list[str]:
+        errors = []
         if self.trim and self.batch == 1:
-            return [
+            errors.append(
                 f"trim is {self.trim:g} and batch is 1: of a single sample none has the highest loss; batch must be 2 or more"
-            ]
-        return []
+            )
+        if self.workers > self.batch:
+            errors.append(
+                f"devices is {self.devices} and batch is {self.batch}: each worker takes its share of every batch; batch must be "
+                f"{self.workers} or more"
+            )
+        return errors
+
+    @property
+    def workers(self) -> int:
+        """Processes that share each batch."""
+        return 1 if self.devices == "auto" else int(self.devices)
 
     @property
     def total_epochs(self) -> int:

@@ -9,12 +9,11 @@ from typing import Any
 
 from aeops.alerts.notification import Notification, NotifyTarget
 
-PAGERDUTY_ADDRESS = "https://events.pagerduty.com/v2/enqueue"
 SIGNATURE_HEADER = "X-Ae-Signature"  # sha256=HEX of timestamp, a full stop and the body
 TIMESTAMP_HEADER = "X-Ae-Timestamp"  # seconds since 1970; a receiver refuses an old one
 SLACK_MARKS = {"warning": ":warning:", "error": ":rotating_light:", "info": ":information_source:"}
 SLACK_LENGTH = 2900  # characters of a text; Slack takes 3,000
-SUMMARY_LENGTH = 1024  # of PagerDuty
+SUMMARY_LENGTH, DEDUP_LENGTH = 1024, 255  # of PagerDuty
 
 
 def webhook_request(notification: Notification, secret: str, timestamp: int) -> tuple[bytes, dict[str, str]]:
@@ -49,11 +48,14 @@ def describe(notification: Notification) -> dict[str, Any]:
     """Return a notification as JSON holds it."""
     return {
         "event": notification.event,
+        "also": notification.also,
         "recipe": notification.recipe,
         "severity": notification.severity,
         "title": notification.title,
         "text": notification.text,
         "key": notification.key,
+        "incident": notification.incident or notification.key,
+        "action": notification.action,
         "time": notification.time.isoformat(),
         "link": notification.link,
     }
@@ -63,8 +65,10 @@ def slack_body(notification: Notification) -> dict[str, Any]:
     """Return the body of Slack's incoming webhook."""
     title = f"{SLACK_MARKS[notification.severity]} *{_slack_text(notification.title)}*"
     text = f"{title}\n{_slack_text(notification.text)}"[:SLACK_LENGTH]
-    if notification.link:
+    if is_web_address(notification.link):
         text += f"\n<{notification.link}|Open the page>"
+    elif notification.link:
+        text += f"\n{_slack_text(notification.link)}"
     return {
         "text": notification.title,
         "blocks": [{"type": "section", "text": {"type": "mrkdwn", "text": text}}],
@@ -80,20 +84,31 @@ def pagerduty_body(notification: Notification, routing_key: str) -> dict[str, An
     """Return an event of PagerDuty's Events API v2; the same key is the same incident."""
     body: dict[str, Any] = {
         "routing_key": routing_key,
-        "event_action": "trigger",
-        "dedup_key": notification.key[:255],
+        "event_action": notification.action,
+        "dedup_key": _incident_key(notification),
         "payload": {
             "summary": notification.title[:SUMMARY_LENGTH],
             "source": notification.recipe or "ae",
             "severity": notification.severity,
             "timestamp": notification.time.isoformat(),
             "class": notification.event,
-            "custom_details": {"text": notification.text},
+            "custom_details": {"text": notification.text, "page": notification.link},
         },
     }
-    if notification.link:
+    if is_web_address(notification.link):
         body["links"] = [{"href": notification.link, "text": "Open the page"}]
     return body
+
+
+def is_web_address(link: str) -> bool:
+    """Return whether a link leads to a page, and not to a file of the machine that sent it."""
+    return link.startswith(("https://", "http://"))
+
+
+def _incident_key(notification: Notification) -> str:
+    """Return the name of an incident; of a long one its hash, as PagerDuty takes 255 characters."""
+    key = notification.incident or notification.key
+    return key if len(key) <= DEDUP_LENGTH else hashlib.sha256(key.encode()).hexdigest()
 
 
 def mail(notification: Notification, target: NotifyTarget) -> EmailMessage:

@@ -56,7 +56,7 @@ def notify(
 
     Args:
         notification: what happened.
-        targets: checked by `require_target`.
+        targets: with their secrets.
         record: a JSON file of what was sent when: a target and key that stand in it are held back for `repeat_hours`.
         wait: called with seconds before another attempt.
 
@@ -68,7 +68,7 @@ def notify(
     for target in targets:
         if not target.wants(notification):
             continue
-        place = f"{target.name} {notification.key}"
+        place = f"{target.name} {notification.event} {notification.key}"
         last_time = sent_at.get(place)
         if last_time and notification.time - datetime.fromisoformat(last_time) < timedelta(hours=target.repeat_hours):
             results.append(SendResult(target.name, "held back", f"the same was sent at {last_time}"))
@@ -125,7 +125,7 @@ def send_slack(notification: Notification, target: NotifyTarget) -> None:
 
 def send_pagerduty(notification: Notification, target: NotifyTarget) -> None:
     """Trigger an incident; raise DeliveryError where it is not taken."""
-    _post(target.address or formats.PAGERDUTY_ADDRESS, json=formats.pagerduty_body(notification, target.secret))
+    _post(target.address, json=formats.pagerduty_body(notification, target.secret))
 
 
 def _post(address: str, **options: object) -> None:

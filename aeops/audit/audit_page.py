@@ -73,7 +73,13 @@ def _named_rows(report: AuditReport) -> Iterator[int]:
     """Yield the rows of all samples that the page shows."""
     for suspect in report.labels.suspects:
         yield suspect.row
-    for pair in (*report.copies.examples, *(pair for leak in report.leaks for pair in leak.examples)):
+    yield from _rows_of_pairs(report.copies.examples)
+    for leak in report.leaks:
+        yield from _rows_of_pairs(leak.examples)
+
+
+def _rows_of_pairs(pairs: list[CopyPair]) -> Iterator[int]:
+    for pair in pairs:
         yield from (pair.first_row, pair.second_row)
 
 

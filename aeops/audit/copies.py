@@ -1,7 +1,6 @@
 """Pairs of samples that are the same: exactly, nearly, or as windows that share steps."""
 
 import re
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -10,7 +9,7 @@ from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
 from aeops.audit.features import AuditSamples
-from aeops.audit.findings import EXACT, NEAR
+from aeops.data.sample_pairs import EXACT, NEAR, Pairs, unique_pairs
 
 IMAGE_LIMIT = 0.98  # correlation of pixels
 VALUES_LIMIT = 0.999  # of other values, each scaled by its spread over the set
@@ -21,30 +20,6 @@ _PROJECTION_ROWS = 5_000  # that the projection is fitted to
 _TEXT_ROWS = 1_024  # that are joined at once
 _WORD = re.compile(r"\w+")
 _SMALLEST_NORM = 1e-6
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Pairs of one relation.
-
-    Attributes:
-        relation: see `aeops.audit.findings`.
-        first, second: (k,) rows, `first` below `second`, each pair once.
-        similarity: (k,) from the limit to 1.
-    """
-
-    relation: str
-    first: np.ndarray
-    second: np.ndarray
-    similarity: np.ndarray
-
-
-def unique_pairs(relation: str, first: np.ndarray, second: np.ndarray, similarity: np.ndarray) -> Pairs:
-    """Return pairs in order, each once with its highest similarity."""
-    low, high = np.minimum(first, second), np.maximum(first, second)
-    table = pd.DataFrame({"first": low, "second": high, "similarity": similarity})
-    best = table[low != high].groupby(["first", "second"], as_index=False)["similarity"].max()
-    return Pairs(relation, best["first"].to_numpy(np.int64), best["second"].to_numpy(np.int64), best["similarity"].to_numpy())
 
 
 def exact_pairs(sha256: pd.Series, splits: pd.Series) -> Pairs:
@@ -98,7 +73,7 @@ def near_pairs(samples: AuditSamples, splits: pd.Series, limit: float) -> Pairs:
         inside, outside = np.flatnonzero(codes == split), np.flatnonzero(codes != split)
         if len(inside) and len(outside):
             pairs.append(nearest_pairs(vectors, projected, outside, inside, 1))
-    first, second, similarity = (np.concatenate(part) for part in zip(*pairs, strict=True))
+    first, second, similarity = map(np.concatenate, zip(*pairs, strict=True))
     near = similarity >= limit
     return unique_pairs(NEAR, first[near], second[near], similarity[near])
 
@@ -171,7 +146,7 @@ def near_texts(texts: list[str], limit: float) -> Pairs:
         first_parts.append(first[near])
         second_parts.append(second[near])
         similarities.append(similarity[near])
-    return unique_pairs(NEAR, *(np.concatenate(parts) for parts in (first_parts, second_parts, similarities)))
+    return unique_pairs(NEAR, *map(np.concatenate, (first_parts, second_parts, similarities)))
 
 
 def count_words(texts: list[str]) -> sparse.csr_matrix:
@@ -179,7 +154,9 @@ def count_words(texts: list[str]) -> sparse.csr_matrix:
     numbers: dict[str, int] = {}
     columns, starts = [], [0]
     for text in texts:
-        found = {numbers.setdefault(word, len(numbers)) for word in _WORD.findall(text.lower())}
+        found = set()
+        for word in _WORD.findall(text.lower()):
+            found.add(numbers.setdefault(word, len(numbers)))
         columns += sorted(found)
         starts.append(len(columns))
     ones = np.ones(len(columns), np.int64)

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 FORMAT = 1
-EXACT, NEAR, SHARED_STEPS = "exact", "near", "shared steps"  # ways in which two samples are the same
 
 
 @dataclass(frozen=True)

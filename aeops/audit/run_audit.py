@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ae_models.spec import join_names
-from aeops.audit.copies import Pairs, exact_pairs, near_limit, near_method, near_pairs
+from aeops.audit.copies import exact_pairs, near_limit, near_method, near_pairs
 from aeops.audit.features import AuditSamples, read_samples
-from aeops.audit.findings import NEAR, AuditReport, CopyCheck, CopyPair, LabelCheck, LabelSuspect, Leak
+from aeops.audit.findings import AuditReport, CopyCheck, CopyPair, LabelCheck, LabelSuspect, Leak
 from aeops.audit.label_errors import (
     FOLDS,
     MIN_CLASS_SAMPLES,
@@ -21,8 +21,9 @@ from aeops.audit.label_errors import (
     estimate_probabilities,
     rank_suspects,
 )
-from aeops.audit.shared_steps import shared_step_pairs
 from aeops.audit.subject import AuditSubject
+from aeops.data.sample_pairs import NEAR, Pairs
+from aeops.data.shared_steps import shared_step_pairs
 
 MAX_SAMPLES = 100_000
 EXAMPLES = 60  # suspects, pairs and leaks that are listed
@@ -142,9 +143,8 @@ def find_pairs(subject: AuditSubject, samples: AuditSamples, options: AuditOptio
     differ = sha256[near.first] != sha256[near.second]
     found = [exact, Pairs(NEAR, near.first[differ], near.second[differ], near.similarity[differ])]
     if samples.are_windows:
-        windows = np.concatenate([block for _, block in subject.blocks()])
-        order = np.concatenate([rows for rows, _ in subject.blocks()])
-        found.append(_in_rows(shared_step_pairs(windows), order))
+        rows, windows = map(np.concatenate, zip(*subject.blocks(), strict=True))
+        found.append(_in_rows(shared_step_pairs(windows), rows))
     return found
 
 

@@ -96,6 +96,7 @@ def open_subject(project: Project, name: str, *, from_source: bool, max_samples:
         shutil.rmtree(folder, ignore_errors=True)
         try:
             arguments = ["aeops.stages.ingest", "--recipe", str(project.recipe_file(recipe.name)), "--out", str(folder)]
+            arguments.append("--whole")
             run_module(arguments, root=project.root, home=project.home, log=project.logs / "audit-ingest.log")
             yield _subject(name, SOURCE, folder, content_sha256(folder), recipe, max_samples)
         finally:

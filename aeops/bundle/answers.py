@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from ae_models.mappings import drop_keys, map_values
 from aeops.kinds.flags import REFUSED, list_flag_names
 
 
@@ -12,12 +13,11 @@ def to_answers(outputs: dict[str, np.ndarray]) -> list[dict[str, Any]]:
 
     Flags become lists of names. All other values of a refused sample are None.
     """
-    columns = [values.tolist() for name, values in outputs.items() if name != "flags"]
-    names = [name for name in outputs if name != "flags"]
-    answers = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+    columns = map_values(np.ndarray.tolist, drop_keys(outputs, {"flags"}))
+    answers = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     flags = outputs["flags"]
     for index in np.flatnonzero(flags & REFUSED).tolist():
-        answers[index] = dict.fromkeys(names)
+        answers[index] = dict.fromkeys(columns)
     for answer, flag_names in zip(answers, list_flag_names(flags), strict=True):
         answer["flags"] = list(flag_names)
     return answers

@@ -3,8 +3,8 @@
     detector = Detector(Path("artifacts/digits/bundle"))     # refuses a bundle whose checksums are wrong
     detector.score(samples)["is_anomaly"]                     # samples in raw units, as in the dataset; or texts
 
-The logged MLflow model carries this file, so it imports little of the project: the errors, the checksums, the import of
-onnxruntime and the kinds of data.
+The logged MLflow model carries this file, so it imports little of the project: the errors, the checksums, helpers for
+names and mappings, the import of onnxruntime and the kinds of data.
 """
 
 import json
@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ import numpy as np
 
 from ae_models.checksums import VerifiedBundle
 from ae_models.errors import BundleError
+from ae_models.mappings import drop_keys, select_keys
+from ae_models.names import names_in, names_of
 from ae_models.onnx_runtime import onnxruntime
 from aeops.errors import DataError
 from aeops.kinds.flags import INFINITE, MISSING, OUT_OF_RANGE, REFUSED, UNEXPECTED, UNKNOWN_CATEGORY, describe_flags
@@ -151,9 +154,8 @@ class Detector:
         Raises:
             DataError: as `check`.
         """
-        encoded = self._encoder.encode(samples)
-        blocks = (self._encoder.check(encoded[rows]) for rows in self._block_slices(encoded))
-        outputs = self._run_model(blocks, self._output_names(reconstruction, code, explanation))
+        checked_blocks = self._check_blocks(self._encoder.encode(samples))
+        outputs = self._run_model(checked_blocks, self._output_names(reconstruction, code, explanation))
         if reconstruction:
             outputs["reconstruction"] = self.decode_outputs(outputs["reconstruction"])
         return outputs
@@ -174,7 +176,7 @@ class Detector:
         """Return the names of the model's outputs that are needed, those of an explanation among them."""
         names = output_names(reconstruction, code)
         if explanation:
-            names += [name for name in EXPLANATION_NAMES if name in self._model.output_names]
+            names += names_in(EXPLANATION_NAMES, self._model.output_names)
         return names
 
     def _block_slices(self, batch: np.ndarray) -> Iterator[slice]:
@@ -183,13 +185,20 @@ class Detector:
         for start in range(0, len(batch), rows_at_once):
             yield slice(start, start + rows_at_once)
 
+    def _check_blocks(self, encoded: np.ndarray) -> Iterator[CheckedSamples]:
+        """Yield the blocks of a batch as the network takes them."""
+        for rows in self._block_slices(encoded):
+            yield self._encoder.check(encoded[rows])
+
     def _run_model(self, blocks: Iterable[CheckedSamples], names: list[str]) -> dict[str, np.ndarray]:
         results, block_flags = [], []
         for block in blocks:
             results += self._model.run(names, {"input": block.model_input})
             block_flags.append(block.flags)
         columns = dict(zip(names, map(np.concatenate, zip(*results, strict=True)), strict=True))
-        outputs = {name: columns.pop(name) for name in SCORE_NAMES} | {"flags": np.concatenate(block_flags)} | columns
+        outputs = select_keys(columns, SCORE_NAMES)
+        outputs["flags"] = np.concatenate(block_flags)
+        outputs |= drop_keys(columns, SCORE_NAMES)
         if outputs["flags"].any():
             apply_flags(outputs)
         return outputs
@@ -336,7 +345,7 @@ def name_parts(settings: list[dict[str, Any]]) -> list[str]:
 
     Then the first setting that tells all of them apart is added, or, where none does, all in which they differ.
     """
-    kinds = Counter(part["kind"] for part in settings)
+    kinds = Counter(map(itemgetter("kind"), settings))
     names = []
     for part in settings:
         name: str = part["kind"]
@@ -349,7 +358,10 @@ def name_parts(settings: list[dict[str, Any]]) -> list[str]:
 
 def distinguishing_settings(parts: list[dict[str, Any]]) -> list[str]:
     """Return the settings that tell parts of one kind apart; see `name_parts`."""
-    differing = [key for key in parts[0] if any(part[key] != parts[0][key] for part in parts)]
+    differing = []
+    for key, first_value in parts[0].items():
+        if any(part[key] != first_value for part in parts):
+            differing.append(key)
     for key in differing:
         if len({describe_setting(key, part[key]) for part in parts}) == len(parts):
             return [key]
@@ -375,7 +387,7 @@ class OnnxNetwork:
         """
         cores = usable_cores()
         self._session = open_session(model, cores)
-        self.output_names = [output.name for output in self._session.get_outputs()]
+        self.output_names = names_of(self._session.get_outputs())
         self._single_thread_session, self._threads = None, None
         if is_small and self._session.get_providers()[0] == "CPUExecutionProvider":
             self._single_thread_session = open_session(model, 1)
@@ -426,7 +438,7 @@ def open_session(model: bytes, threads: int) -> onnxruntime.InferenceSession:
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads must not burn a server's cores
     available_providers = onnxruntime.get_available_providers()
-    providers = [name for name in PROVIDER_NAMES if name in available_providers]
+    providers = names_in(PROVIDER_NAMES, available_providers)
     return onnxruntime.InferenceSession(model, options, providers=providers)
 
 

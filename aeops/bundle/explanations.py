@@ -117,10 +117,10 @@ def describe_tokens(explanation: Explanation) -> list[str]:
     """Return which tokens of a text are wrong, and which ones are the least expected."""
     phrases = []
     if wrong := explanation.get("wrong"):
-        examples = ", ".join(
-            f"{quote_token(token['given'])} read as {quote_token(token['made'])}" for token in wrong[:NAMED_PARTS]
-        )
-        phrases.append(f"{len(wrong)} of {explanation['tokens']} tokens wrong: {examples}")
+        examples = []
+        for token in wrong[:NAMED_PARTS]:
+            examples.append(f"{quote_token(token['given'])} read as {quote_token(token['made'])}")
+        phrases.append(f"{len(wrong)} of {explanation['tokens']} tokens wrong: {', '.join(examples)}")
     if surprises := explanation.get("surprise"):
         order = sorted(surprises, key=lambda token: -token["surprise"])
         words = ", ".join(quote_token(token["given"]) for token in order[:NAMED_PARTS])
@@ -161,9 +161,11 @@ def caption_scores(scores: np.ndarray, names: Sequence[str], part_scores: np.nda
     captions = [f"{score:#.3g}" for score in scores]
     if part_scores is None:
         return captions
-    parts = map(short_part_name, leading_part_names(names, part_scores))
-    lines = [part.replace("-", "-\n").replace(" ", "\n") for part in parts]  # for a narrow column
-    return [f"{caption}\n{part_lines}" for caption, part_lines in zip(captions, lines, strict=True)]
+    part_captions = []
+    for caption, name in zip(captions, leading_part_names(names, part_scores), strict=True):
+        part_lines = short_part_name(name).replace("-", "-\n").replace(" ", "\n")  # for a narrow column
+        part_captions.append(f"{caption}\n{part_lines}")
+    return part_captions
 
 
 def to_json_values(explanation: Explanation) -> dict[str, Any]:

@@ -263,8 +263,11 @@ def find_differences(bundle: Path, signed_files: dict[str, str]) -> list[str]:
     for path in bundle.rglob("*"):
         if path.is_symlink() or not path.is_dir():
             paths[path.relative_to(bundle).as_posix()] = path
-    problems = [f"{name} is missing, and was signed" for name in sorted(signed_files.keys() - paths.keys())]
-    problems += [f"{name} is not covered by the signature" for name in sorted(paths.keys() - signed_files.keys())]
+    problems = []
+    for name in sorted(signed_files.keys() - paths.keys()):
+        problems.append(f"{name} is missing, and was signed")
+    for name in sorted(paths.keys() - signed_files.keys()):
+        problems.append(f"{name} is not covered by the signature")
     for name in sorted(signed_files.keys() & paths.keys()):
         if not is_as_signed(paths[name], signed_files[name]):
             problems.append(f"{name} was altered after it was signed")

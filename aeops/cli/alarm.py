@@ -1,6 +1,7 @@
 """`ae alarm list` and `ae alarm ack RECIPE`: the alarms of monitoring, and who has seen them."""
 
 import argparse
+from collections.abc import Mapping
 from typing import Any
 
 from aeops.cli.outputs import add_json_option, print_json
@@ -22,6 +23,9 @@ def add_command(commands: Any) -> None:
 
 def run_list(arguments: argparse.Namespace) -> int:
     """Print a line for each alarm; return 0, also where there are some."""
+    from aeops.monitoring.alarm_answers import describe_alarm_answer
+    from aeops.monitoring.retrains import read_retrains
+    from aeops.monitoring.verdict import read_last_verdict
     from aeops.project import find_project
     from aeops.registry import ledger
     from aeops.registry.acknowledgement import find_acknowledgement
@@ -31,9 +35,12 @@ def run_list(arguments: argparse.Namespace) -> int:
     alarms = [alarm.to_dict() for alarm in read_alarms(project)]
     rows: list[dict[str, Any]] = []
     for alarm in alarms:
-        entries = ledger.read_content(project, alarm["recipe"]).entries
+        recipe = alarm["recipe"]
+        entries = ledger.read_content(project, recipe).entries
         seen = find_acknowledgement(entries, [alarm["signal"]])
-        rows.append({**alarm, "seen_by": seen.who if seen else None, "why": seen.why if seen else None})
+        verdict: Mapping[str, Any] = read_last_verdict(project, recipe) or {}
+        answer = describe_alarm_answer(verdict, read_retrains(project, recipe), entries)
+        rows.append({**alarm, "answer": answer, "seen_by": seen.who if seen else None, "why": seen.why if seen else None})
     if arguments.json:
         print_json(rows)
         return 0
@@ -43,6 +50,7 @@ def run_list(arguments: argparse.Namespace) -> int:
         if row["seen_by"] is not None:
             seen_line = f"seen by {row['seen_by']}: {row['why']}"
         print(f"    {seen_line}")
+        print(f"    {row['answer']}")
     if not rows:
         print("no alarm")
     return 0
@@ -58,6 +66,7 @@ def run_ack(arguments: argparse.Namespace) -> int:
     from aeops.cli.actors import actor_name
     from aeops.cli.recipe_names import require_recipe_name
     from aeops.errors import UsageError
+    from aeops.monitoring.run_notices import tell_decision
     from aeops.monitoring.verdict import find_alarms, read_last_verdict
     from aeops.project import find_project
     from aeops.registry import ledger, promotion
@@ -78,5 +87,6 @@ def run_ack(arguments: argparse.Namespace) -> int:
     line = promotion.record_decision(open_store(project), decision)
     names = ", ".join(alarm["name"] for alarm in alarms)
     print(f"seen       {names} of {recipe} {champion}, by {line.who}: line {line.number} of the ledger")
+    tell_decision(project, line)
     print(f"closed     by the next champion: ae run {recipe} | ae history {recipe}")
     return 0

@@ -102,8 +102,7 @@ def _print_samples(console: "Console", comparison: "VersionComparison") -> None:
     rows = []
     for one in disagreements[:MAX_ROWS]:
         kind = "novelty" if one.is_novelty else "normal"
-        label = str(one.label) if one.label >= 0 else ""
-        rows.append((one.id, kind, label, names[one.flagged_by], *(f"{p_value:.4f}" for p_value in one.p_values)))
+        rows.append((one.id, kind, one.label, names[one.flagged_by], *(f"{p_value:.4f}" for p_value in one.p_values)))
     title = f"the first {len(rows)} of {len(disagreements)} samples they disagree on"
     head = ("sample", "is", "label", "flagged by", f"p of {names['first']}", f"p of {names['second']}")
     _print_rows(console, title, head, rows)

@@ -32,6 +32,7 @@ def decide_and_print(arguments: argparse.Namespace, decision: "ApprovalChoice") 
     """
     from aeops.cli.actors import actor_name
     from aeops.machine.environment import prepare_environment
+    from aeops.monitoring.run_notices import tell_decision
     from aeops.project import find_project
     from aeops.recipe.reader import load_recipe
     from aeops.registry import ledger
@@ -50,6 +51,7 @@ def decide_and_print(arguments: argparse.Namespace, decision: "ApprovalChoice") 
     line = decide_request(project, store, recipe, arguments.version, decision, decided_by, arguments.why)
     print(f"{line.event:10} {recipe} {line.version}, by {line.who}: line {line.number} of the ledger")
     print(f"champion   {recipe} {ledger.champion_at(ledger.read_entries(project, recipe)) or 'none'}")
+    tell_decision(project, line)
     for flow_run in flow_run_ids(store.version(recipe, line.version)):
         message = resume_run(project, flow_run, {"decision": decision, "by": line.who, "why": line.why})
         print(f"flow run   {flow_run} {message}")

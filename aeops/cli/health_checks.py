@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
+from aeops.alerts.receivers import read_receivers
 from aeops.data.dataset import content_sha256
 from aeops.data.dvc import find_foreign_remote, require_path_without_braces, require_whole_files
 from aeops.data.listed_recipes import unknown_recipes
@@ -255,6 +256,10 @@ def check_settings(project: Project) -> Iterator[HealthCheck]:
         return
     if plugins:
         yield HealthCheck("good", "plugins", f"own parts of {', '.join(plugins)}")
+    for receiver in read_receivers(project):
+        if receiver.problem:
+            message = f"{receiver.target.name} cannot be told of anything from here: {receiver.problem}"
+            yield HealthCheck("note", "notify", message, f"ae notify --test {receiver.target.name}")
 
 
 def check_listed_recipes(project: Project) -> Iterator[HealthCheck]:

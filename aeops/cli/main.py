@@ -19,12 +19,14 @@ from aeops.cli import (
     doctor,
     down,
     embed,
+    forget,
     history,
     init,
     ledger,
     logs,
     monitor,
     new,
+    notify,
     plan,
     prefect,
     prune,
@@ -57,11 +59,11 @@ from aeops.terminal import VOLUME_VARIABLE, escaped_output, is_verbose
 
 OUTPUT = 1  # file descriptor
 COMMAND_GROUPS = {
-    "train": (init, new, run, plan, recipes, recipe, recalibrate, seeds, sweep, audit, quarantine, suite),
+    "train": (init, new, run, plan, recipes, recipe, recalibrate, seeds, sweep, audit, quarantine, suite, forget),
     "use": (score, serve, embed, compress, decompress),
     "versions": (show, compare, approve, reject, rollback, retire, rebuild, sign),
     "why and when": (why, history, ledger),
-    "operate": (up, down, status, runs, logs, ui, monitor, alarm, doctor, prune, prefect, completion),
+    "operate": (up, down, status, runs, logs, ui, monitor, alarm, notify, doctor, prune, prefect, completion),
 }
 
 

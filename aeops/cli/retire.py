@@ -17,6 +17,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Remove the alias and print how to restore it."""
     from aeops.cli.actors import actor_name
     from aeops.cli.recipe_names import require_recipe_name
+    from aeops.monitoring.run_notices import tell_decision
     from aeops.project import find_project
     from aeops.registry import promotion
     from aeops.registry.store import open_store
@@ -30,4 +31,5 @@ def run(arguments: argparse.Namespace) -> int:
     if not store.has_version(recipe, line.version):  # deleted in MLflow
         undo = f"ae run {recipe}"
     print(f"next       services answer 503 until there is a champion | {undo}")
+    tell_decision(project, line)
     return 0

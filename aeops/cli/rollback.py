@@ -18,6 +18,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Move the alias and print the change."""
     from aeops.cli.actors import actor_name
     from aeops.cli.recipe_names import require_recipe_name
+    from aeops.monitoring.run_notices import tell_decision
     from aeops.project import find_project
     from aeops.recipe.reader import load_recipe
     from aeops.registry import promotion
@@ -39,4 +40,5 @@ def run(arguments: argparse.Namespace) -> int:
     old_version = line.from_version or "none"
     print(f"champion   {recipe} {line.to_version} (before: {old_version}), by {line.who}: line {line.number} of the ledger")
     print(f"next       services follow by themselves, after the checks of every new champion: ae status | ae history {recipe}")
+    tell_decision(project, line)
     return 0

@@ -46,6 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     from aeops.machine.run_watch import RunWatch
 
     with RunWatch() as watch:
+        from aeops.alerts.receivers import report_problems
         from aeops.data.dvc import require_path_without_braces
         from aeops.data.listed_recipes import list_recipe
         from aeops.data.pipeline_files import write_pipeline_files
@@ -68,6 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
         require_known_severities(recipe)
         require_named_files(recipe, project)
         require_whole_seed_record(recipe, project)
+        report_problems(project)
         require_disk_space(project)
         require_writable_checkout(project)
         prepare_environment(project)
@@ -102,8 +104,9 @@ def run_flow(project: Project, recipe: str, watch: "RunWatch", flow: str = "trai
     from aeops.stack.logs import connection_loss
     from aeops.stack.maintenance import cancel_own_runs, crash_dead_runs, own_process_tag
     from aeops.stack.prefect_api import PrefectApi
+    from aeops.terminal import print_progress
 
-    print("starting ...", file=sys.stderr, flush=True)
+    print_progress("starting")
     with prefect_server(project) as server, mlflow_migrations(project):
         from prefect import tags
         from prefect.logging.handlers import APILogWorker

@@ -27,19 +27,20 @@ def add_command(commands: Any) -> None:
         command.add_argument(option_name(name), type=int, metavar="PORT", help=f"{PORT_HELP[name]} (default: {port})")
     command.add_argument("--host", metavar="ADDRESS", help="listen there too, not on this machine alone; needs --password-file")
     command.add_argument("--password-file", metavar="FILE", help="its first line is the password, readable by you alone")
-    command.add_argument("--notify", metavar="URL", help="send failures there, as a POST of JSON (default: AE_NOTIFY_URL)")
     command.add_argument("--foreground", action="store_true", help="stay until SIGTERM or Ctrl-C, then stop everything")
     command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Start the stack and return 0 once every service answers."""
+    from aeops.alerts.receivers import report_problems
     from aeops.machine.access import require_writable_checkout
     from aeops.machine.environment import prepare_environment, require_disk_space
     from aeops.stack.startup import bring_up, show_addresses, stay_in_foreground, wait_for_stack
 
     project = find_project()
     settings = requested_settings(project, arguments)
+    report_problems(project)  # services and runs of the stack inherit this environment
     require_disk_space(project)
     require_writable_checkout(project)
     prepare_environment(project)
@@ -71,8 +72,8 @@ def requested_settings(project: "Project", arguments: argparse.Namespace) -> "Se
             options[name] = value
     if "password_file" in options:
         options["password_file"] = str(Path(options["password_file"]).expanduser().resolve())
-    if notify_url := arguments.notify or os.environ.get("AE_NOTIFY_URL"):
-        options["notify_url"] = notify_url
+    if os.environ.get("AE_NOTIFY_URL"):
+        raise UsageError("AE_NOTIFY_URL is no longer read: name the receiver in ae.yaml (docs/notifications.md), then unset it")
     running_settings = read_settings(project)
     if running_settings is None:
         settings = replace(Settings(), **options, request_id=uuid4().hex)
@@ -91,7 +92,7 @@ def _require_same_options(running_settings: "Settings", options: dict[str, Any])
     conflicting_options = []
     for name, value in options.items():
         current_value = getattr(running_settings, name)
-        if name != "notify_url" and current_value != value:
+        if current_value != value:
             conflicting_options.append(f"{name.replace('_', '-')} {current_value}, not {value}")
     if conflicting_options:
         raise UsageError(

@@ -16,6 +16,7 @@ length. A format once written stays readable for ever.
 import hashlib
 import json
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from aeops.errors import DataError
@@ -56,6 +57,11 @@ class ArchiveSource:
         return self.samples
 
 
+def count_samples(sources: Iterable[ArchiveSource]) -> int:
+    """Return the number of samples of all sources."""
+    return sum(source.sample_count for source in sources)
+
+
 @dataclass(frozen=True)
 class ArchiveContent:
     """The content of an .aez file.
@@ -79,7 +85,7 @@ class ArchiveContent:
     @property
     def sample_count(self) -> int:
         """Number of samples of all sources."""
-        return sum(source.sample_count for source in self.sources)
+        return count_samples(self.sources)
 
     @property
     def coded_bytes(self) -> int:
@@ -193,7 +199,7 @@ def _read_body(reader: "ByteReader") -> ArchiveContent:
         raise DecodeError(f"its samples have {axes} axes")
     shape = tuple(reader.read_number() for _ in range(axes))
     sources = _unpack_sources(reader.read_bytes())
-    sample_count = sum(source.sample_count for source in sources)
+    sample_count = count_samples(sources)
     if sample_count > MAX_SAMPLES:
         raise DecodeError(f"it claims {sample_count} samples; at most {MAX_SAMPLES} are allowed")
     blocks: list[bytes] = []

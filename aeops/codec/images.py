@@ -1,12 +1,12 @@
 """Write reconstructions as files: one PNG a sample under its old name, or all of them as one array."""
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
 
 import numpy as np
 
-from aeops.codec.container import MAX_FILE_NAME_BYTES, ArchiveSource
+from ae_models.names import repeated_names
+from aeops.codec.container import MAX_FILE_NAME_BYTES, ArchiveSource, count_samples
 from aeops.errors import DataError
 
 PNG_CHANNELS = (1, 3, 4)  # grey, colour, colour with transparency
@@ -19,7 +19,7 @@ def image_names(sources: Sequence[ArchiveSource]) -> list[str]:
     Raises:
         DataError: two samples would have the same name, a name is too long for a file, or there are more than `MAX_IMAGES`.
     """
-    sample_count = sum(source.sample_count for source in sources)
+    sample_count = count_samples(sources)
     if sample_count > MAX_IMAGES:
         raise DataError(
             f"expected at most {MAX_IMAGES:,} samples as images in one folder, got {sample_count:,}: give -o a name that ends in "
@@ -28,11 +28,10 @@ def image_names(sources: Sequence[ArchiveSource]) -> list[str]:
     names: list[str] = []
     for source in sources:
         names += _png_names(source)
-    repeated_names = [name for name, count in Counter(names).items() if count > 1]
-    if repeated_names:
+    taken_twice = repeated_names(names)
+    if taken_twice:
         raise DataError(
-            f"{len(repeated_names)} names are taken twice, such as {repeated_names[0]}: "
-            "rename a file, or make two archives of them"
+            f"{len(taken_twice)} names are taken twice, such as {taken_twice[0]}: rename a file, or make two archives of them"
         )
     for name in names:
         if len(name.encode()) > MAX_FILE_NAME_BYTES:

@@ -53,7 +53,7 @@ class VersionComparison:
             )
         return {
             "versions": versions,
-            "differences": [asdict(difference) for difference in self.differences],
+            "differences": list(map(asdict, self.differences)),
             "samples": asdict(self.samples),
             "notes": self.notes,
         }
@@ -66,7 +66,8 @@ def compare_versions(project: Project, store: Store, recipe: Recipe, first: str,
         UsageError: no such version, or twice the same one.
         DataError: a bundle is not the one that was registered.
     """
-    one, other = (read_facts(store, recipe.name, store.version(recipe.name, which)) for which in (first, second))
+    one = read_facts(store, recipe.name, store.version(recipe.name, first))
+    other = read_facts(store, recipe.name, store.version(recipe.name, second))
     if one.version == other.version:
         raise UsageError(f"{first} and {second} are the same version, {one.version}: `ae show {recipe.name}` lists all")
     prepared = project.artifacts(recipe.name) / "prepared"
@@ -87,7 +88,10 @@ def compare_versions(project: Project, store: Store, recipe: Recipe, first: str,
 def _sample_notes(prepared: Path, facts: Sequence[VersionFacts]) -> list[str]:
     """Return a note where a version was judged by other test samples than those that lie prepared here."""
     digest = holdout_sha256(prepared)
-    others = [one.name for one in facts if one.tags.get("holdout_sha256") != digest]
+    others = []
+    for one in facts:
+        if one.tags.get("holdout_sha256") != digest:
+            others.append(one.name)
     if not others:
         return []
     return [

@@ -1,11 +1,13 @@
 """Render the page of a comparison: one self-contained HTML file. Its text: aeops/report/templates/compare.html.j2."""
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime
 
 from ae_models.spec import join_names
 from aeops.comparing.comparison import VersionComparison
 from aeops.comparing.same_samples import RANKED, RECONSTRUCTION, MeasuredPair
+from aeops.comparing.version_facts import Difference
 from aeops.drawing.svg import theme_css
 from aeops.drawing.words import format_number, format_share
 from aeops.report.html_template import html_environment
@@ -23,7 +25,7 @@ def render_page(comparison: VersionComparison, now: datetime) -> str:
             comparison=comparison,
             versions=(comparison.first, comparison.second),
             summary=summary_sentence(comparison),
-            topics={topic: [one for one in comparison.differences if one.topic == topic] for topic in TOPICS},
+            topics=_by_topic(comparison.differences),
             measures=[(pair, *measure_texts(pair)) for pair in comparison.samples.measures],
             counts=disagreement_lines(comparison),
             cards=list(zip(comparison.samples.disagreements, comparison.pictures, strict=False)),
@@ -33,13 +35,24 @@ def render_page(comparison: VersionComparison, now: datetime) -> str:
     )
 
 
+def _by_topic(differences: Sequence[Difference]) -> dict[str, list[Difference]]:
+    """Return the differences of each topic, none where there are none."""
+    topics: dict[str, list[Difference]] = {}
+    for topic in TOPICS:
+        topics[topic] = [difference for difference in differences if difference.topic == topic]
+    return topics
+
+
 def summary_sentence(comparison: VersionComparison) -> str:
     """Return what the comparison comes to, in one sentence."""
     if comparison.samples.problem:
         return f"Not compared on samples: {comparison.samples.problem}."
     clauses = []
     for facts, which in ((comparison.first, "first"), (comparison.second, "second")):
-        better = [pair.name for pair in comparison.samples.measures if pair.better == which]
+        better = []
+        for pair in comparison.samples.measures:
+            if pair.better == which:
+                better.append(pair.name)
         if better:
             clauses.append(f"{facts.name} is better by {join_names(better)}")
     rows, disagreements = comparison.samples.rows, len(comparison.samples.disagreements)

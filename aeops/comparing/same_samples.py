@@ -49,7 +49,7 @@ class Disagreement:
 
     Attributes:
         row: its place among the test samples.
-        label: -1 where it has none.
+        label: as a person knows it; empty where it has none.
         flagged_by: `first` or `second`.
         p_values: of both versions.
         scores: of both versions.
@@ -57,7 +57,7 @@ class Disagreement:
 
     row: int
     id: str
-    label: int
+    label: str
     is_novelty: bool
     flagged_by: str
     p_values: tuple[float, float]
@@ -96,7 +96,7 @@ def compare_on_samples(recipe: Recipe, data: PreparedSamples, first: Detector, s
             return SampleComparison(len(data.test), f"the {name} refuses {refused} of the test samples", [], [])
     groups = data.table["group"].to_numpy(dtype=str)
     return SampleComparison(
-        len(data.test), "", measure_pairs(*predictions, data.novelty, groups), find_disagreements(*predictions, data)
+        len(data.test), "", measure_pairs(*predictions, data.novelty, groups), find_disagreements(recipe, data, *predictions)
     )
 
 
@@ -114,24 +114,28 @@ def measure_pairs(first: TestPredictions, second: TestPredictions, novelty: np.n
     """
     pairs = []
     normal = ~novelty
-    has_groups = {name: len(np.unique(group[rows])) >= MIN_GROUPS for name, rows in (("novelty", novelty), ("normal", normal))}
+    is_enough_novelty, is_enough_normal = _has_enough_groups(group[novelty]), _has_enough_groups(group[normal])
     if novelty.any():
         estimate = _share_difference(first, second, novelty, group)
-        pairs.append(_measured(CAUGHT, estimate, True, 1, has_groups["novelty"]))
+        pairs.append(_measured(CAUGHT, estimate, True, 1, is_enough_novelty))
         estimate = estimate_auroc_difference(first.score, second.score, novelty, group)
-        pairs.append(_measured(RANKED, estimate, False, 1, all(has_groups.values())))
+        pairs.append(_measured(RANKED, estimate, False, 1, is_enough_novelty and is_enough_normal))
     estimate = _share_difference(first, second, normal, group)
-    pairs.append(_measured(FALSE_ALARMS, estimate, True, -1, has_groups["normal"]))
+    pairs.append(_measured(FALSE_ALARMS, estimate, True, -1, is_enough_normal))
     if first.error[normal].any():
-        errors, errors_of_second = (prediction.error[normal].astype(np.float64) for prediction in (first, second))
+        errors, errors_of_second = first.error[normal].astype(np.float64), second.error[normal].astype(np.float64)
         estimate = estimate_error_difference(errors, errors_of_second, group[normal], MIN_DRAWS)
-        pairs.append(_error_pair(estimate, has_groups["normal"]))
+        pairs.append(_error_pair(estimate, is_enough_normal))
     return pairs
+
+
+def _has_enough_groups(group: np.ndarray) -> bool:
+    return len(np.unique(group)) >= MIN_GROUPS
 
 
 def _share_difference(first: TestPredictions, second: TestPredictions, rows: np.ndarray, group: np.ndarray) -> Estimate:
     """Estimate by how much more of these rows, bool (n,), the second version flags."""
-    flagged, flagged_by_second = (prediction.is_anomaly[rows].astype(np.float64) for prediction in (first, second))
+    flagged, flagged_by_second = first.is_anomaly[rows].astype(np.float64), second.is_anomaly[rows].astype(np.float64)
     return estimate_power_difference(flagged, flagged_by_second, group[rows], MIN_DRAWS)
 
 
@@ -168,21 +172,28 @@ def _measured(name: str, estimate: Estimate, is_share: bool, direction: int, has
 # ---------------------------------------------------------------- samples
 
 
-def find_disagreements(first: TestPredictions, second: TestPredictions, data: PreparedSamples) -> list[Disagreement]:
+def find_disagreements(
+    recipe: Recipe, data: PreparedSamples, first: TestPredictions, second: TestPredictions
+) -> list[Disagreement]:
     """Return the samples that one of them flags and the other does not."""
     ids, labels, novelty = data.table["id"].astype(str).to_numpy(), data.labels, data.novelty
-    logs = [np.log(np.maximum(prediction.p_value.astype(np.float64), SMALLEST_P)) for prediction in (first, second)]
     rows = np.flatnonzero(first.is_anomaly != second.is_anomaly)
-    distances = np.abs(logs[0] - logs[1])
-    return [
-        Disagreement(
-            row=int(row),
-            id=str(ids[row]),
-            label=int(labels[row]),
-            is_novelty=bool(novelty[row]),
-            flagged_by="first" if first.is_anomaly[row] else "second",
-            p_values=(float(first.p_value[row]), float(second.p_value[row])),
-            scores=(float(first.score[row]), float(second.score[row])),
+    distances = np.abs(_log_p_values(first) - _log_p_values(second))
+    disagreements = []
+    for row in rows[np.argsort(-distances[rows], kind="stable")]:
+        disagreements.append(
+            Disagreement(
+                row=int(row),
+                id=str(ids[row]),
+                label=recipe.label_text(int(labels[row])) if labels[row] >= 0 else "",
+                is_novelty=bool(novelty[row]),
+                flagged_by="first" if first.is_anomaly[row] else "second",
+                p_values=(float(first.p_value[row]), float(second.p_value[row])),
+                scores=(float(first.score[row]), float(second.score[row])),
+            )
         )
-        for row in rows[np.argsort(-distances[rows], kind="stable")]
-    ]
+    return disagreements
+
+
+def _log_p_values(predictions: TestPredictions) -> np.ndarray:
+    return np.asarray(np.log(np.maximum(predictions.p_value.astype(np.float64), SMALLEST_P)))

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from aeops.provenance.lineage import with_lineage
 from aeops.recipe.yaml_reader import parse_yaml
 from aeops.registry.store import Store
 from aeops.registry.versions import VersionInfo
@@ -62,7 +63,13 @@ class Difference:
 
 
 def read_facts(store: Store, recipe: str, version: VersionInfo) -> VersionFacts:
-    """Return the record of a version out of the registry."""
+    """Return the record of a version out of the registry.
+
+    Raises:
+        DataError: its lineage is altered.
+    """
+    if store.has_run(version.run_id):
+        version = with_lineage(store, recipe, version)
     return VersionFacts(
         recipe=recipe,
         version=version.version,
@@ -97,25 +104,29 @@ def find_differences(first: VersionFacts, second: VersionFacts) -> list[Differen
     """Return only what differs between two versions: keys of the recipe, then data, code and machine."""
     differences = _compare("recipe", first.recipe_values, second.recipe_values)
     for topic, tags in (("data", DATA_TAGS), ("code", CODE_TAGS)):
-        named = [
-            {name: _shorten(facts.tags[tag]) for tag, name in tags.items() if tag in facts.tags} for facts in (first, second)
-        ]
-        differences += _compare(topic, *named)
-    machines = []
-    for facts in (first, second):
-        tags_of_machine = {tag: value for tag, value in facts.tags.items() if tag.startswith(MACHINE_PREFIX)}
-        machines.append({tag.removeprefix(MACHINE_PREFIX): value for tag, value in tags_of_machine.items()})
-    return differences + _compare("machine", *machines)
+        differences += _compare(topic, _named_tags(first, tags), _named_tags(second, tags))
+    return differences + _compare("machine", _machine_tags(first), _machine_tags(second))
 
 
 def _named_tags(facts: VersionFacts, names: Mapping[str, str]) -> dict[str, str]:
     return {name: _shorten(facts.tags[tag]) for tag, name in names.items() if tag in facts.tags}
 
 
+def _machine_tags(facts: VersionFacts) -> dict[str, str]:
+    machine = {}
+    for tag, value in facts.tags.items():
+        if tag.startswith(MACHINE_PREFIX):
+            machine[tag.removeprefix(MACHINE_PREFIX)] = value
+    return machine
+
+
 def _compare(topic: str, first: Mapping[str, str], second: Mapping[str, str]) -> list[Difference]:
-    names = dict.fromkeys([*first, *second])
-    pairs = [Difference(topic, name, first.get(name, NOTHING), second.get(name, NOTHING)) for name in names]
-    return [pair for pair in pairs if pair.first != pair.second]
+    differences = []
+    for name in dict.fromkeys([*first, *second]):
+        pair = Difference(topic, name, first.get(name, NOTHING), second.get(name, NOTHING))
+        if pair.first != pair.second:
+            differences.append(pair)
+    return differences
 
 
 def _shorten(value: str) -> str:

@@ -18,7 +18,7 @@ class DatasetValidation:
     """The result of a validation.
 
     Attributes:
-        index: the incoming dataset's index, with the labels that people gave.
+        index: the incoming dataset's index, which holds what is new, with the labels that people gave.
         reasons: for each bad sample that nobody has judged: its id -> the expectations that it fails, but for mere warnings.
         budget: number of bad samples that may be quarantined.
         sample_results: the results of the expectations of single samples.
@@ -28,6 +28,7 @@ class DatasetValidation:
         set_aside: what the source held and could not become a sample: its name -> the reason; counts in the budget.
         decided: what people have decided about samples that are, or would be, bad.
         judgements_sha256: of the record of that; None without one.
+        kept: rows of the accepted dataset's index that stay; empty where it begins anew.
     """
 
     index: pd.DataFrame
@@ -40,6 +41,7 @@ class DatasetValidation:
     set_aside: dict[str, str] = field(default_factory=dict)
     decided: Decided = field(default_factory=lambda: Decided({}))
     judgements_sha256: str | None = None
+    kept: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def bad_count(self) -> int:
@@ -48,8 +50,8 @@ class DatasetValidation:
 
     @property
     def given_count(self) -> int:
-        """Number of all that came in."""
-        return len(self.index) + len(self.set_aside) + len(self.decided.dropped_names)
+        """Number of all that the source has now: what stays and what came in."""
+        return len(self.kept) + len(self.index) + len(self.set_aside) + len(self.decided.dropped_names)
 
     @property
     def copy_count(self) -> int:
@@ -63,14 +65,22 @@ class DatasetValidation:
         return dict((Counter(names) + Counter(count_reasons(self.set_aside))).most_common())
 
     @property
-    def accepted_index(self) -> pd.DataFrame:
-        """Rows of the index without those of bad samples and of those that people have dropped."""
+    def new_index(self) -> pd.DataFrame:
+        """Rows of the incoming index without those of bad samples and of those that people have dropped."""
         return self.index[~self.index["id"].isin([*self.reasons, *self.decided.dropped])]
 
     @property
+    def accepted_index(self) -> pd.DataFrame:
+        """Rows of all samples of the new version: those that stay, and those that are new and good."""
+        return pd.concat([self.kept, self.new_index], ignore_index=True) if len(self.kept) else self.new_index
+
+    @property
     def row_counts(self) -> dict[str, int]:
-        """Numbers of incoming, accepted and quarantined samples, and of judged ones, as the receipt holds them."""
-        accepted_count = len(self.index) - len(self.reasons) - len(self.decided.dropped)
+        """Numbers of incoming, accepted and quarantined samples, and of judged ones, as the receipt holds them.
+
+        What stays counts as both first.
+        """
+        accepted_count = len(self.kept) + len(self.index) - len(self.reasons) - len(self.decided.dropped)
         counts = {"given": self.given_count, "accepted": accepted_count, "quarantined": self.bad_count}
         return counts | self.decided.counts
 

@@ -8,7 +8,7 @@ its name and the reason. Standard library only on import.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -223,7 +223,7 @@ def record_judgements(project: Project, dataset: str, new: Sequence[Judgement]) 
     file = project.judgements(dataset)
     with file_lock(project, "judgements"):
         earlier = read_judgements(project, dataset)
-        standings = _standings_before(earlier)
+        standings = last_word(earlier)
         added: list[Judgement] = []
         given: dict[SampleKey, Standing] = {}
         for one in new:
@@ -239,7 +239,7 @@ def record_judgements(project: Project, dataset: str, new: Sequence[Judgement]) 
     return added
 
 
-def _standings_before(earlier: Iterable[Judgement]) -> dict[SampleKey, Standing]:
+def last_word(earlier: Iterable[Judgement]) -> dict[SampleKey, Standing]:
     """Return what holds by the last word on each sample: where judgements contradict each other, a new one may settle that."""
     standings: dict[SampleKey, Standing] = {}
     for one in earlier:
@@ -254,6 +254,21 @@ def _require_no_contradiction(new: Judgement, before: Standing, given: Standing,
         )
     if not new.overrules and (other := before.contradicts(new)):
         raise UsageError(f"{new.id} of {dataset} was {other.describe()}. To replace that, type the same command with --overrule")
+
+
+def forget_judgements(project: Project, dataset: str, ids: Collection[str]) -> int:
+    """Take every judgement of some samples out of a dataset's file; return how many there were.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    file = project.judgements(dataset)
+    with file_lock(project, "judgements"):
+        judgements = read_judgements(project, dataset)
+        rest = [one for one in judgements if one.id not in ids]
+        if len(rest) < len(judgements):
+            atomic_write(file, "".join(f"{one.to_line()}\n" for one in rest))
+    return len(judgements) - len(rest)
 
 
 def count_judged(standings: Mapping[SampleKey, Standing]) -> dict[str, int]:

@@ -13,7 +13,7 @@ from aeops.errors import UsageError
 from aeops.kinds.interface import load_kind
 from aeops.kinds.results import ExpectedRange, ExpectedValue, shorten_list
 from aeops.recipe.reader import Recipe
-from aeops.recipe.sections import ROW, SET, WARNING, RangeSpec
+from aeops.recipe.sections import REFUSE, ROW, SET, WARNING, RangeSpec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,7 +100,7 @@ def sample_checks(recipe: Recipe, dtype: str | None) -> list[ExpectationCheck]:
         sentence = f"Each sample is stored as {dtype}."
         checks.append(_choice_check("dtype", "{}", "dtype", [dtype], dtype, sentence=sentence, is_required=True))
     checks += statistic_checks(recipe)
-    if recipe.validate.duplicates == "refuse":
+    if recipe.on_duplicate == REFUSE:
         null, column, sentence = "ExpectColumnValuesToBeNull", {"column": "duplicate_of"}, "No sample equals an earlier one."
         texts = ("samples that equal no earlier one", "a copy of {}")
         checks.append(ExpectationCheck(DUPLICATE, *texts, null, column, sentence))

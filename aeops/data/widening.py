@@ -6,11 +6,12 @@ that the same data and the same judgements give the same recipe.
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any
 
+from ae_models.names import names_in, names_not_in
 from ae_models.spec import suggest_match
 from aeops.data.judgements import SampleKey, Standing
 from aeops.data.suite import DRIFT, ExpectationCheck, static_checks
@@ -241,6 +242,25 @@ def record_widenings(project: Project, recipe: str, widenings: Sequence[Widening
         if _changes(last[0]) != json.loads(line)["changes"]:
             make_folder(file.parent)
             atomic_write(file, f"{text}{line}\n")
+
+
+def forget_in_widenings(project: Project, recipe: str, ids: Collection[str]) -> int:
+    """Take samples out of the record of a recipe's widenings, whose bounds stay; return how often they were named."""
+    file = project.suite_record(recipe)
+    if not file.is_file():
+        return 0
+    with file_lock(project, "judgements"):
+        counts, lines = [], []
+        for line in file.read_text(encoding="utf-8").splitlines():
+            changes = _changes(line) or []
+            kept = [change | {"because": names_not_in(change["because"], ids)} for change in changes]
+            counts.append(sum(len(names_in(change["because"], ids)) for change in changes))
+            if counts[-1]:
+                line = json.dumps(json.loads(line) | {"changes": kept}, ensure_ascii=False, sort_keys=True)
+            lines.append(line)
+        if sum(counts):
+            atomic_write(file, "".join(f"{line}\n" for line in lines))
+    return sum(counts)
 
 
 def _changes(line: str) -> Any:

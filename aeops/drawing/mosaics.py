@@ -1,6 +1,6 @@
 """Figures of samples in rows and columns: inputs, reconstructions and their errors."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ CAPTION_POINTS, SMALLEST_POINTS, TITLE_POINTS, POINTS_AN_INCH = 7, 5, 8.5, 72
 LINE_HEIGHT = 1.15  # in the size of a letter
 LETTER_WIDTH = 0.56  # of a caption's letter, in its size
 COLOUR_LEVELS = 63  # above zero: a file of half the size, without a visible difference at this size
+UNDER_ERRORS = 0.45  # brightness of a sample below the map of its errors
 ERROR_MAP = "inferno"  # black: no error; light: an error as large as the range of values. Readable in grey, too.
 
 Tile = np.ndarray
@@ -38,6 +39,8 @@ def draw_error_strip(
     distances: np.ndarray | None = None,
 ) -> None:
     """Draw samples over their reconstructions over the error at each pixel (or step); all share the scale [0, 1].
+
+    The error of an image is laid over the image itself in grey, so that one sees what it is an error of.
 
     Args:
         file: the SVG file to write.
@@ -61,21 +64,29 @@ def draw_error_strip(
         titles.append((title, MUTED_COLOUR))
         tile_rows.append(as_tiles(samples) + padding)
     titles.append(("error", MUTED_COLOUR))
-    tile_rows.append(_error_tiles(errors) + padding)
+    tile_rows.append(_error_tiles(errors, inputs) + padding)
     if distances is not None:
         titles.append((DISTANCES_TITLE, MUTED_COLOUR))
-        tile_rows.append(_error_tiles(distances[:, None] / max(float(distances.max()), TINY_DISTANCE)) + padding)
+        tile_rows.append(_error_tiles(distances[:, None] / max(float(distances.max()), TINY_DISTANCE), inputs) + padding)
     if nearest is not None:
         titles.append((NEAREST_TITLE, MUTED_COLOUR))
         tile_rows.append(as_tiles(nearest) + padding)
     draw_tiles(file, tile_rows, titles, sample_captions, width=REPORT_WIDTH / 3)
 
 
-def _error_tiles(errors: np.ndarray) -> TileRow:
-    """Return error maps of images, or curves of errors of series."""
+def _error_tiles(errors: np.ndarray, inputs: np.ndarray) -> TileRow:
+    """Return maps of errors over images in grey, or curves of errors of series.
+
+    Args:
+        errors: (k, c, h, w) or (k, c, steps), 0 to 1.
+        inputs: the samples, likewise; their channels may be others.
+    """
     if errors.ndim == 3:
         return as_tiles(errors)
-    return list(matplotlib.colormaps[ERROR_MAP](errors.mean(axis=1))[..., :3])
+    amount = errors.mean(axis=1)
+    grey = UNDER_ERRORS * inputs.mean(axis=1)[..., None].repeat(3, axis=-1)
+    opacity = np.sqrt(amount.clip(0, 1))[..., None]  # small errors show, too
+    return list((1 - opacity) * grey + opacity * matplotlib.colormaps[ERROR_MAP](amount)[..., :3])
 
 
 def draw_rows(file: Path, rows: dict[str, np.ndarray], sample_captions: Sequence[str] = (), width: float = REPORT_WIDTH) -> None:
@@ -88,7 +99,12 @@ def draw_rows(file: Path, rows: dict[str, np.ndarray], sample_captions: Sequence
         width: of the figure, in inches.
     """
     tile_rows = list(map(as_tiles, rows.values()))
-    draw_tiles(file, tile_rows, [(name, MUTED_COLOUR) for name in rows], sample_captions, width)
+    draw_tiles(file, tile_rows, muted_titles(rows), sample_captions, width)
+
+
+def muted_titles(titles: Iterable[str]) -> list[tuple[str, str]]:
+    """Return the titles for `draw_tiles`, all in the colour of what stands beside the data."""
+    return [(title, MUTED_COLOUR) for title in titles]
 
 
 def draw_board(file: Path, samples: np.ndarray, columns: int, width: float) -> None:
@@ -160,7 +176,7 @@ def draw_tiles(
             for line_number, line in enumerate(lines):
                 offset = (-6.0, ((len(lines) - 1) / 2 - line_number) * LINE_HEIGHT * TITLE_POINTS)
                 _write_line(axes, line, row_centre, offset, ha="right", va="center", color=colour, fontsize=TITLE_POINTS)
-        line_count = max((len(caption.split("\n")) for caption in sample_captions), default=0)
+        line_count = _line_count(sample_captions)
         for j, sample_caption in enumerate(sample_captions):
             column_centre = j * (tile_width + gap_pixels) + tile_width / 2
             lines = sample_caption.split("\n")
@@ -182,19 +198,28 @@ def _caption_size(sample_captions: Sequence[str], column_width: float) -> float:
 
     Below SMALLEST_POINTS nobody could read it, so a longer line stands out.
     """
-    longest_line = max((len(line) for caption in sample_captions for line in caption.split("\n")), default=0)
-    fitting_size = column_width * POINTS_AN_INCH / (LETTER_WIDTH * max(1, longest_line))
+    fitting_size = column_width * POINTS_AN_INCH / (LETTER_WIDTH * max(1, _longest_line(sample_captions)))
     return min(CAPTION_POINTS, max(SMALLEST_POINTS, fitting_size))
+
+
+def _line_count(captions: Iterable[str]) -> int:
+    """Return the lines of the caption with the most; 0 without captions."""
+    return max((caption.count("\n") + 1 for caption in captions), default=0)
+
+
+def _longest_line(texts: Iterable[str]) -> int:
+    """Return the characters of the longest line of all texts."""
+    return max(map(len, "\n".join(texts).split("\n")))
 
 
 def _text_margins(titles: list[tuple[str, str]], sample_captions: Sequence[str]) -> tuple[float, float]:
     """Return the space for titles at the left and for captions at the top, in inches."""
-    longest_title = max((len(line) for title, _ in titles for line in title.split("\n")), default=0)
+    longest_title = _longest_line(title for title, _ in titles)
     left_margin = top_margin = 0.0
     if longest_title:
         left_margin = 0.13 + 0.07 * longest_title
     if sample_captions:
-        top_margin = 0.08 + 0.12 * max(caption.count("\n") + 1 for caption in sample_captions)
+        top_margin = 0.08 + 0.12 * _line_count(sample_captions)
     return left_margin, top_margin
 
 

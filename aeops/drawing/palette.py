@@ -6,7 +6,7 @@ them by variables, so that one file serves both themes.
 """
 
 TEXT_COLOUR = "#1d2733"
-MUTED_COLOUR = "#667281"
+MUTED_COLOUR = "#5f6b79"
 GRID_COLOUR = "#dfe4ea"
 PAPER_COLOUR = "#ffffff"
 MODEL_COLOUR = "#0072b2"

@@ -240,7 +240,10 @@ class FittedBaselines:
             residuals[KNN] = offsets[:, self._neighbours - 1]
             for name, neighbours in LOCAL_HULLS.items():
                 residuals[name] = hull_residual_vectors(offsets[:, :neighbours], HULL_RIDGES[neighbours])
-        return {name: self._treatment.map_residuals(values, blurred, samples.shape) for name, values in residuals.items()}
+        maps = {}
+        for name, vectors in residuals.items():
+            maps[name] = self._treatment.map_residuals(vectors, blurred, samples.shape)
+        return maps
 
     def _nearest_offsets(self, samples: np.ndarray) -> np.ndarray:
         """Return the nearest training samples less the sample, from near to far, float64 (n, neighbours, values)."""
@@ -303,7 +306,10 @@ def split_samples(samples: np.ndarray, rows: int) -> Iterator[np.ndarray]:
 def join_scores(blocks: Iterable[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """Return the scores of one block or more as one array for each name."""
     first, *others = blocks
-    return {name: np.concatenate([first[name], *(block[name] for block in others)]) for name in first}
+    joined = {}
+    for name, scores in first.items():
+        joined[name] = np.concatenate([scores, *(block[name] for block in others)])
+    return joined
 
 
 def squared_norms(vectors: np.ndarray) -> np.ndarray:
@@ -386,8 +392,7 @@ class RecipeBaselines:
         """
         if self.detectors is None:
             return {}
-        blocks = split_samples(samples, MAX_BASELINE_VALUES // math.prod(self._detector.shape))
-        return join_scores(self.detectors.score(self._to_unit_range(block)) for block in blocks)
+        return join_scores(map(self.detectors.score, self._unit_range_blocks(samples)))
 
     def pixel_maps(self, samples: np.ndarray) -> dict[str, np.ndarray]:
         """Return the map of each baseline that has one, float32 (n, h, w), by its name; empty if there are none.
@@ -397,8 +402,12 @@ class RecipeBaselines:
         """
         if self.detectors is None:
             return {}
-        blocks = split_samples(samples, MAX_BASELINE_VALUES // math.prod(self._detector.shape))
-        return join_scores(self.detectors.pixel_maps(self._to_unit_range(block)) for block in blocks)
+        return join_scores(map(self.detectors.pixel_maps, self._unit_range_blocks(samples)))
+
+    def _unit_range_blocks(self, samples: np.ndarray) -> Iterator[np.ndarray]:
+        """Yield the samples in blocks that fit into memory, each in the range [0, 1]."""
+        for block in split_samples(samples, MAX_BASELINE_VALUES // math.prod(self._detector.shape)):
+            yield self._to_unit_range(block)
 
     @cached_property
     def _train(self) -> np.ndarray:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ae_models.errors import SpecError
+from ae_models.names import attributes_with_values
 from ae_models.spec import FitSpec, OnnxEncoderSpec, input_shape
 from aeops.errors import DataError, UsageError
 from aeops.files import file_sha256
@@ -43,14 +44,17 @@ def require_named_files(recipe: Recipe, project: Project) -> None:
     if problems:
         raise DataError("\n".join(problems))
     for prefix, fit in recipe.fits().items():
-        problems += [f"recipes/{recipe.name}.yaml: {prefix}{problem}" for problem in _backbone_problems(fit, project)]
+        for problem in _backbone_problems(fit, project):
+            problems.append(f"recipes/{recipe.name}.yaml: {prefix}{problem}")
     if problems:
         raise UsageError("\n".join(problems))
 
 
 def _named_files(recipe: Recipe) -> Iterator[tuple[str, SourceFile]]:
     """Yield each setting that names a file, such as `threshold.samples`, and the file."""
-    readers = {f"evaluate.studies.{name}": study for name, study in recipe.evaluate.studies.items()}
+    readers = {}
+    for name, study in recipe.evaluate.studies.items():
+        readers[f"evaluate.studies.{name}"] = study
     readers["threshold"] = recipe.calibration_samples
     for section, reader in readers.items():
         if hasattr(reader, "source_files"):
@@ -120,7 +124,7 @@ def _fit_problems(recipe: Recipe, project: Project, prepared: Path) -> list[str]
 
 
 def _baseline_problems(recipe: Recipe, train_rows: int) -> Iterator[str]:
-    keys = [key for key in ("pca_components", "neighbours") if getattr(recipe.evaluate, key) is not None]
+    keys = attributes_with_values(recipe.evaluate, ("pca_components", "neighbours"))
     if not keys:
         return
     from aeops.evaluation.sampling import baseline_rows
@@ -145,8 +149,9 @@ def _comparison_problems(name: str, rule: Rule, test: "pd.DataFrame") -> Iterato
     normals = test[~test["novelty"]]
     sample_sets = {"of normals": normals}
     if rule.by is not None:
-        labels = normals["label"].dropna().unique()
-        sample_sets = {f"of label {label}": normals[normals["label"] == label] for label in sorted(labels)}
+        sample_sets = {}
+        for label, samples in normals.groupby("label"):
+            sample_sets[f"of label {label}"] = samples
     if rule.champion == AUROC or rule.metric == LEAD_LOWER_BOUND:
         sample_sets["of novelty"] = test[test["novelty"]]
     for what, samples in sample_sets.items():

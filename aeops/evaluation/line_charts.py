@@ -53,6 +53,7 @@ DETECTOR_STYLES = {
 }
 BASELINE_WIDTH = 1.2  # points, so that the model's line stands out
 POWER_COLUMNS = 4  # panels in a row; the first that is free holds the legend
+LEAST_SHARE_BETWEEN = 0.1  # of the variance on a map of codes that lies between labels: below, the clouds are one
 CURVE_POINTS = 400  # more than a screen can tell apart, few enough for a small file
 DOT_WIDTH = 3.6  # points across
 MAX_CORRELATED, MAX_NAME = 40, 18  # columns of a picture of correlations, and characters of their names
@@ -176,7 +177,7 @@ def _draw_power_panel(axes: Axes, panel: PowerPanel, rate: float) -> None:
         values = np.array(shares, dtype=float)  # None becomes NaN, a gap in the curve
         _draw_detector(axes, key, places, values, DETECTOR_STYLES[key].name, marker=".")
     axes.set(ylim=(-0.02, 1.02), yticks=[0, 0.5, 1], title=panel.title, xlabel=panel.unit)
-    axes.set_xticks(places, [f"{strength:g}" for strength in panel.strengths])
+    axes.set_xticks(places, list(map("{:g}".format, panel.strengths)))
     axes.yaxis.set_major_formatter("{x:.0%}")
 
 
@@ -205,6 +206,10 @@ def _thin_curve(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return x[indices], y[indices]
 
 
+def _shorten_name(name: str) -> str:
+    return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…"
+
+
 def draw_correlations(file: Path, names: Sequence[str], given: np.ndarray, made: np.ndarray) -> None:
     """Draw the correlations of columns as a mosaic: below the diagonal those of samples, above it those of their reconstructions.
 
@@ -225,7 +230,7 @@ def draw_correlations(file: Path, names: Sequence[str], given: np.ndarray, made:
         axes.grid(False)
         axes.imshow(pixels, interpolation="nearest")  # as a picture: a dot for each pair would take 200 bytes of SVG
         ticks = range(count)
-        labels = [name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…" for name in names[:count]]
+        labels = list(map(_shorten_name, names[:count]))
         axes.set_xticks(ticks, labels, rotation=90, fontsize=7)
         axes.set_yticks(ticks, labels, fontsize=7)
         axes.set(xlim=(-0.5, count - 0.5), ylim=(count - 0.5, -0.5))
@@ -239,8 +244,14 @@ def _correlate(values: np.ndarray) -> np.ndarray:
 
 
 def draw_codes(file: Path, code: np.ndarray, labels: pd.Series, novelty: np.ndarray) -> None:
-    """Draw a map of the codes (n, size) on the two leading principal axes of the normal ones, with the novelty."""
+    """Draw a map of the codes (n, size) on the two leading principal axes of the normal ones, with the novelty.
+
+    Nothing is drawn where the map says nothing: where no group of samples, by label and novelty, lies apart from the others.
+    """
     positions, shares = principal_plane(code, ~novelty)
+    groups = labels.astype("string").fillna("") + np.where(novelty, " novelty", "")
+    if share_between(positions, groups.to_numpy()) < LEAST_SHARE_BETWEEN:
+        return
     with svg_axes(file, REPORT_WIDTH, 6) as [axes]:
         scatter_labels(axes, positions, labels, novelty)
         name_axes(axes, shares)
@@ -309,6 +320,18 @@ def principal_plane(code: np.ndarray, normal: np.ndarray) -> tuple[np.ndarray, n
     return positions, shares
 
 
+def share_between(positions: np.ndarray, groups: np.ndarray) -> float:
+    """Return the share of the variance of positions (n, 2) that lies between the means of groups (n,), in [0, 1]."""
+    total = np.square(positions - positions.mean(axis=0)).sum()
+    if not total:
+        return 0.0
+    between = 0.0
+    for group in np.unique(groups):
+        of_group = positions[groups == group]
+        between += len(of_group) * float(np.square(of_group.mean(axis=0) - positions.mean(axis=0)).sum())
+    return float(between / total)
+
+
 def _label_groups(labels: pd.Series, mask: np.ndarray, limit: int) -> list[tuple[str, str, np.ndarray]]:
     """Return (label, colour, indices) for each label in a mask (n,), `limit` samples in all; unlabelled ones are one group."""
     indices = np.flatnonzero(mask)
@@ -348,7 +371,7 @@ def _draw_bars(axes: Axes, names: list[str], counts: list[int], novelty_names: C
     """Draw horizontal bars, the first on top, each with its number; those of novelty in its colour."""
     colours = [NOVELTY_COLOUR if name in novelty_names else MODEL_COLOUR for name in names]
     bar_rectangles = axes.barh(range(len(names)), counts, color=colours, height=0.7)
-    axes.bar_label(bar_rectangles, labels=[f"{count:,}" for count in counts], padding=4, color=MUTED_COLOUR, fontsize=8)
+    axes.bar_label(bar_rectangles, labels=list(map("{:,}".format, counts)), padding=4, color=MUTED_COLOUR, fontsize=8)
     axes.set_yticks(range(len(names)), names)
     axes.set(xlim=(0, max(counts) * 1.15), xticks=[])
     axes.invert_yaxis()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ae_models.names import names_of
 from ae_models.spec import ColumnSpec, InputSpec
 from aeops.bundle.detector import Detector
 from aeops.evaluation import model_input
@@ -90,7 +91,7 @@ def sample_spec(detector: Detector) -> dict[str, object]:
         spec["input shape"] = list(detector.shape)
         spec["output shape"] = list(detector.output_shape)
     if detector.spec.channels and detector.spec.steps is not None:
-        spec["channels"] = [channel.name for channel in detector.spec.channels]
+        spec["channels"] = names_of(detector.spec.channels)
         spec["seconds a step"] = detector.spec.steps.every
     if detector.column_types:
         spec["columns"] = [f"{name} ({column_type})" for name, column_type in detector.column_types]

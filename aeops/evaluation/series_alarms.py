@@ -3,7 +3,9 @@
 The windows are cut as `ae score` cuts them, so that each step has windows; those of training and validation are left out.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ae_models.intervals import poisson_interval
+from ae_models.names import names_of
 from ae_models.thresholds import read_threshold
 from aeops.drawing.words import format_number
 from aeops.evaluation.series_charts import MAX_CHANNELS, SeriesPicture, draw_series
@@ -62,7 +65,7 @@ def series_results(context: EvaluationContext, folder: Path) -> dict[str, StudyR
             title="Alarms over time",
             lead=_lead(metrics, len(alarms)),
             head=["machine", "from", "to", "peak", "score", "channels", "known"],
-            rows=[_row(alarm, false) for alarm, false in _strongest(alarms, is_false)],
+            rows=list(starmap(_row, _strongest(alarms, is_false))),
             figures=_draw(folder, span, context),
             metrics=metrics,
             note=_note(context, len(alarms)),
@@ -77,12 +80,17 @@ def score_test_span(context: EvaluationContext) -> TestSpan:
     assert spec.steps is not None, "a series with channels has steps"
     rows = np.flatnonzero(~series["split"].isin(["train", "validation"]).to_numpy())
     machines, times = series["machine"].to_numpy()[rows], series["time"].to_numpy()[rows]
-    values = series[[f"channel:{channel.name}" for channel in spec.channels]].to_numpy(np.float64)[rows]
+    values = _channel_values(series, names_of(spec.channels))[rows]
     starts = window_starts(run_bounds(machines, times, spec.steps.every), spec.steps.length, spec.steps.stride)
     windows = SeriesWindows(machines, times, values, starts, spec.steps.length, spec.steps.every)
     scores = score_series(context.detector, windows)
     is_test = (series["split"].to_numpy() == "test")[rows]
     return TestSpan(series, rows, scores, is_test, series["novelty"].to_numpy(bool)[rows])
+
+
+def _channel_values(series: pd.DataFrame, names: Sequence[str]) -> np.ndarray:
+    """Return the readings of these channels, (steps, channels)."""
+    return series[[f"channel:{name}" for name in names]].to_numpy(np.float64)
 
 
 def _near_known(span: TestSpan) -> np.ndarray:
@@ -117,7 +125,9 @@ def _measure(context: EvaluationContext, span: TestSpan, alarms: list[AlarmInter
         block_hours = threshold.method.block * context.detector.spec.steps.stride * windows.every / 3600
         promised = threshold.promised_rate / block_hours
     known = _known_intervals(span)
-    found = sum(any(alarm.first <= last and alarm.last >= first for alarm in alarms) for first, last in known)
+    found = 0
+    for first, last in known:
+        found += any(alarm.first <= last and alarm.last >= first for alarm in alarms)
     low, high = poisson_interval(false_alarms)
     return {
         "normal_hours": hours,
@@ -137,8 +147,9 @@ def _known_intervals(span: TestSpan) -> list[tuple[int, int]]:
     if not len(places):
         return []
     same = span.scores.windows.machines[places[1:]] == span.scores.windows.machines[places[:-1]]
-    parts = np.split(places, np.flatnonzero((np.diff(places) > 1) | ~same) + 1)
-    return [(int(part[0]), int(part[-1])) for part in parts]
+    is_break = (np.diff(places) > 1) | ~same
+    first, last = places[np.append(True, is_break)], places[np.append(is_break, True)]
+    return list(zip(first.tolist(), last.tolist(), strict=True))
 
 
 # ---------------------------------------------------------------- words
@@ -166,9 +177,13 @@ def _strongest(alarms: list[AlarmInterval], is_false: list[bool]) -> list[tuple[
     return sorted(pairs, key=lambda pair: (pair[0].machine, pair[0].start))
 
 
+def _plain_time(seconds: float) -> str:
+    return describe_time(seconds).replace("T", " ").removesuffix("Z")
+
+
 def _row(alarm: AlarmInterval, is_false: bool) -> list[str]:
     channels = ", ".join(f"{name} {share:.0%}" for name, share in alarm.channels)
-    times = [describe_time(time).replace("T", " ").removesuffix("Z") for time in (alarm.start, alarm.end, alarm.peak)]
+    times = map(_plain_time, (alarm.start, alarm.end, alarm.peak))
     return [alarm.machine, *times, f"{alarm.peak_score:.3g}", channels, "no" if is_false else "yes"]
 
 
@@ -193,7 +208,7 @@ def _draw(folder: Path, span: TestSpan, context: EvaluationContext) -> list[tupl
     named = f" Machine {machine}." if machine else ""
     draw_series(folder / "series.svg", picture)
     figures = [("series.svg", f"The series over time, with its alarms.{named} {SHADES_TEXT}")]
-    own = [alarm for alarm in alarms if alarm.machine == machine][:MAX_ZOOMS]
+    own = _alarms_of(machine, alarms)[:MAX_ZOOMS]
     for number, alarm in enumerate(own, 1):
         reach = ZOOM_WINDOWS * context.detector.shape[1] * picture.every
         part = picture.zoom(alarm.peak - reach, alarm.peak + reach)
@@ -202,6 +217,10 @@ def _draw(folder: Path, span: TestSpan, context: EvaluationContext) -> list[tupl
         place = "highest" if number == 1 else "second highest"
         figures.append((file, f"The alarm with the {place} peak, at {describe_time(alarm.peak)}."))
     return figures
+
+
+def _alarms_of(machine: str, alarms: Sequence[AlarmInterval]) -> list[AlarmInterval]:
+    return [alarm for alarm in alarms if alarm.machine == machine]
 
 
 def _picture(span: TestSpan, context: EvaluationContext, machine: str) -> SeriesPicture:
@@ -214,7 +233,7 @@ def _picture(span: TestSpan, context: EvaluationContext, machine: str) -> Series
     spoken = np.nansum(np.square(span.scores.windows.values - span.scores.reconstruction), axis=0) / _squared_spans(spec)
     places = np.sort(np.argsort(-spoken, kind="stable")[:MAX_CHANNELS])
     names = [spec.channels[place].name for place in places.tolist()]
-    values = series[[f"channel:{name}" for name in names]].to_numpy(np.float64)
+    values = _channel_values(series, names)
     return SeriesPicture(
         times=series["time"].to_numpy()[own],
         every=span.scores.windows.every,
@@ -225,7 +244,7 @@ def _picture(span: TestSpan, context: EvaluationContext, machine: str) -> Series
         threshold=span.scores.threshold,
         is_training=(series["split"].to_numpy() == "train")[own],
         is_known=series["novelty"].to_numpy(bool)[own],
-        alarms=[alarm for alarm in span.scores.alarms if alarm.machine == machine],
+        alarms=_alarms_of(machine, span.scores.alarms),
     )
 
 

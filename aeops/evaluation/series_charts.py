@@ -142,8 +142,9 @@ def _spans(is_marked: np.ndarray, times: np.ndarray, every: float) -> list[tuple
     places = np.flatnonzero(is_marked)
     if not len(places):
         return []
-    parts = np.split(places, np.flatnonzero(np.diff(places) > 1) + 1)
-    return [(float(times[part[0]]), float(times[part[-1]]) + every) for part in parts]
+    is_break = np.diff(places) > 1
+    first, last = places[np.append(True, is_break)], places[np.append(is_break, True)]
+    return list(zip(times[first].tolist(), (times[last] + every).tolist(), strict=True))
 
 
 def _reduce(times: np.ndarray, values: np.ndarray, every: float) -> tuple[np.ndarray, np.ndarray]:
@@ -160,7 +161,7 @@ def _reduce(times: np.ndarray, values: np.ndarray, every: float) -> tuple[np.nda
     places = np.array(kept)
     bin_length = max(GAP_STEPS * every, 2.5 * (edges[1] - edges[0]))
     breaks = np.flatnonzero(np.diff(times[places]) > bin_length) + 1
-    dates = np.array([_date(time) for time in times[places]])
+    dates = np.array(list(map(_date, times[places])))
     return np.insert(dates, breaks, dates[breaks]), np.insert(values[places].astype(float), breaks, np.nan)
 
 

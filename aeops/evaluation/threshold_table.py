@@ -9,6 +9,10 @@ ERROR_BINS = 40
 DIGITS = 6  # significant ones of a threshold in the table
 
 
+def _descending(scores: np.ndarray) -> np.ndarray:
+    return np.sort(scores)[::-1]
+
+
 def threshold_table(scores: np.ndarray, is_normal: np.ndarray, threshold: float) -> pd.DataFrame:
     """Return what thresholds flag, from the highest to the lowest; the bundle's own is among them.
 
@@ -21,7 +25,8 @@ def threshold_table(scores: np.ndarray, is_normal: np.ndarray, threshold: float)
         Columns `threshold`, `false_alarms` and `caught`: shares of the normal samples and of the novelty with a score above it. A
         share of no samples is NaN.
     """
-    normals, novelty = (np.sort(scores[rows & np.isfinite(scores)])[::-1] for rows in (is_normal, ~is_normal))
+    is_scored = np.isfinite(scores)
+    normals, novelty = _descending(scores[is_normal & is_scored]), _descending(scores[~is_normal & is_scored])
     candidates = [np.array([threshold])]
     for values, count in ((normals, MAX_NORMAL_RANKS), (novelty, MAX_NOVELTY_RANKS)):
         if len(values):

@@ -14,10 +14,12 @@ Samples of one group (tiles of a page, sentences of a document) are no independe
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from operator import attrgetter, itemgetter
 
 import numpy as np
 from scipy.stats import norm, rankdata
 
+from ae_models.mappings import map_values
 from aeops.gate.auroc import grouped_variance, structural_components
 from aeops.gate.documents import ComparisonRecord
 from aeops.gate.margins import Margin
@@ -267,14 +269,16 @@ def compare_models(
     spec_estimates = [estimate_difference(spec, holdout, champion, challenger, draws) for spec in specs]
     corrected_p = {}
     for claim in CLAIM_ORDER:
-        p_values = [p_value(claim, estimate, spec.margin.value) for estimate, spec in zip(spec_estimates, specs, strict=True)]
+        p_values = []
+        for spec, estimate in zip(specs, spec_estimates, strict=True):
+            p_values.append(p_value(claim, estimate, spec.margin.value))
         corrected_p[claim] = correct_holm(p_values)
     results = []
     for index, (spec, estimate) in enumerate(zip(specs, spec_estimates, strict=True)):
         if isinstance(estimate, NotComparable):
             results.append(build_failed_result(spec, estimate.reason))
         else:
-            p_values_of_spec = {claim: corrected_p[claim][index] for claim in CLAIM_ORDER}
+            p_values_of_spec = map_values(itemgetter(index), corrected_p)
             results.append(build_result(spec, estimate, p_values_of_spec, LEVEL / len(specs)))
     return results
 
@@ -302,7 +306,7 @@ def correct_holm(p_values: list[float]) -> list[float]:
 
 def combine_results(results: list[ComparisonResult]) -> ComparisonVerdict:
     """Combine the comparisons of a recipe, one or more, into the verdict on the challenger."""
-    verdict = min([result.verdict for result in results], key=SEVERITY_ORDER.index)
+    verdict = min(map(attrgetter("verdict"), results), key=SEVERITY_ORDER.index)
     failures, deciding_results = [], []
     for result in results:
         if not result.passed:

@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ae_models.mappings import map_values
+
 
 def iter_leaves(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the dotted path and the value of each leaf; a list is one leaf.
@@ -25,7 +27,7 @@ def flatten(nested: Mapping[str, Any]) -> dict[str, Any]:
 
 def flatten_text(nested: Mapping[str, Any]) -> dict[str, str]:
     """Return every leaf as text, as MLflow's parameters need it."""
-    return {path: str(value) for path, value in iter_leaves(nested)}
+    return map_values(str, dict(iter_leaves(nested)))
 
 
 def flatten_numbers(nested: Mapping[str, Any]) -> dict[str, float]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ae_models.mappings import map_values
 from ae_models.spec import suggest_match
 from aeops.errors import UsageError
 from aeops.gate.documents import RuleRecord, VerdictDocument
@@ -75,7 +76,10 @@ def evaluate_rules(rules: Mapping[str, Rule], inputs: RuleInputs, source: str) -
     Raises:
         UsageError: rules name unknown metrics; the message lists all of them.
     """
-    bundle_rules = {name: rule for name, rule in rules.items() if rule.champion is None and rule.check != LOGGED_CHECK}
+    bundle_rules = {}
+    for name, rule in rules.items():
+        if rule.champion is None and rule.check != LOGGED_CHECK:
+            bundle_rules[name] = rule
     require_known_metrics(bundle_rules, inputs.metrics, source)
     return [evaluate_rule(name, rule, inputs) for name, rule in bundle_rules.items()]
 
@@ -112,10 +116,10 @@ def build_verdict(
         "format": 1,
         "recipe": recipe,
         "verdict": "refused" if reasons else "accepted",
-        "rules": [outcome.to_dict() for outcome in outcomes],
+        "rules": list(map(RuleOutcome.to_dict, outcomes)),
         "reasons": reasons,
         "evidence": evidence,
-        "gate": {name: rule.to_dict() for name, rule in rules.items()},
+        "gate": map_values(Rule.to_dict, rules),
         "warnings": warnings,
     }
 

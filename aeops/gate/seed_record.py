@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from ae_models.checksums import json_sha256
+from ae_models.mappings import drop_keys
 from aeops.errors import DataError
 from aeops.files import file_sha256
 from aeops.gate.documents import MISSING, STALE, USED, SeedEvidence
@@ -104,8 +105,8 @@ def seed_settings_sha256(recipe_file: Path, sections: Sequence[str] = DECISIVE_S
     """
     raw_recipe = read_yaml(recipe_file)
     settings = {name: raw_recipe.get(name) for name in sections}
-    settings["train"] = {key: value for key, value in raw_recipe["train"].items() if key != "seed"}
-    settings["data"] = {key: value for key, value in raw_recipe["data"].items() if key != "source"}
+    settings["train"] = drop_keys(raw_recipe["train"], {"seed"})
+    settings["data"] = drop_keys(raw_recipe["data"], {"source"})
     return json_sha256(settings)
 
 

@@ -5,6 +5,7 @@ import math
 import struct
 from collections import Counter
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ from aeops.errors import DataError, UsageError
 from aeops.intake.common_sections import data_section, gate_section, threshold_section
 from aeops.intake.image_model import evaluate_section, image_validate_section, model_sections, train_section
 from aeops.intake.image_probe import ValueRange
-from aeops.intake.proposal import Choices, Proposal, Understanding, source_path, split_labels
+from aeops.intake.proposal import Choices, Proposal, Understanding, find_name, source_path, split_labels
 from aeops.intake.recipe_text import Entry
-from aeops.intake.sizing import split_sizes
+from aeops.intake.sizing import count_normal, split_sizes
 from aeops.intake.tables import propose_rows, propose_table
+from aeops.intake.wording import format_counts
 from aeops.kinds.decoding import DecodeError, decode_errors
 from aeops.kinds.npy_bytes import map_npy
 from aeops.recipe.sources import IDX_FILES, IDX_NAMES
@@ -98,9 +100,7 @@ def _find_npy(path: Path, understood: Understanding, choices: Choices, root: Pat
         if not labels_path.is_file():
             raise UsageError(f"--labels {choices.labels}: expected a .npy file with one label a sample")
     elif choices.labels is None:
-        beside = [path.with_name(f"{path.stem}{end}.npy") for end in ("_labels", ".labels", "-labels")]
-        beside += [path.with_name("labels.npy"), path.with_name("y.npy")]
-        labels_path = next((file for file in beside if file.is_file() and file != path), None)
+        labels_path = _labels_beside(path)
     labels = None if labels_path is None else _load(labels_path)
     if labels is not None and labels.shape != samples.shape[:1]:
         raise DataError(f"{labels_path}: expected {len(samples):,} labels, one a sample, got an array of shape {labels.shape}")
@@ -120,25 +120,35 @@ def _load(path: Path) -> np.ndarray:
         return np.asarray(array)
 
 
+def _labels_beside(path: Path) -> Path | None:
+    """Return the file of labels that belongs to a file of samples by its name; None without one."""
+    own_names = (f"{path.stem}_labels.npy", f"{path.stem}.labels.npy", f"{path.stem}-labels.npy")
+    for name in (*own_names, "labels.npy", "y.npy"):
+        file = path.with_name(name)
+        if file.is_file() and file != path:
+            return file
+    return None
+
+
 def _find_npz(path: Path, understood: Understanding, choices: Choices) -> FoundArrays:
     with np.load(path, allow_pickle=False) as archive:
-        arrays = {name: archive[name] for name in archive.files}
+        arrays = dict(archive)
     understood.facts.append(("arrays", ", ".join(f"{name} {array.shape} {array.dtype}" for name, array in arrays.items())))
     candidates = [name for name, array in arrays.items() if array.ndim >= 2]
     if not candidates:
         raise DataError(f"{path}: expected an array of samples, got {', '.join(arrays) or 'none'}")
-    samples = next((name for wanted in SAMPLE_NAMES for name in candidates if name.lower() == wanted), None)
-    samples = samples or max(candidates, key=lambda name: arrays[name].size)
+    samples = find_name(candidates, SAMPLE_NAMES) or max(candidates, key=lambda name: arrays[name].size)
     labels = None
     if choices.labels not in (None, "none"):
         if choices.labels not in arrays:
             raise UsageError(f"--labels {choices.labels}: expected an array out of {', '.join(arrays)}")
         labels = choices.labels
     elif choices.labels is None:
-        fitting = [
-            name for name, array in arrays.items() if array.shape == arrays[samples].shape[:1] and array.dtype.kind in "biuU"
-        ]
-        labels = next((name for wanted in LABEL_NAMES for name in fitting if name.lower() == wanted), None)
+        fitting = []
+        for name, array in arrays.items():
+            if array.shape == arrays[samples].shape[:1] and array.dtype.kind in "biuU":
+                fitting.append(name)
+        labels = find_name(fitting, LABEL_NAMES)
     array = arrays[samples]
     if array.ndim == 2:
         source = [Entry("kind", "table"), Entry("path", understood.source), Entry("samples", samples, "the array with the rows")]
@@ -156,14 +166,17 @@ def _find_npz(path: Path, understood: Understanding, choices: Choices) -> FoundA
 
 
 def _find_idx(folder: Path, understood: Understanding) -> FoundArrays:
-    images, labels = (_read_idx(folder, name) for name in IDX_FILES["train"])
+    image_file, label_file = IDX_FILES["train"]
+    images, labels = _read_idx(folder, image_file), _read_idx(folder, label_file)
     understood.facts.append(("parts", f"IDX files: {len(images):,} images to train on, and a test part of its own"))
     source = [Entry("kind", "idx"), Entry("folder", understood.source)]
     return FoundArrays(images, labels, source, None, "nhw", has_test=True)
 
 
 def _read_idx(folder: Path, name: str) -> np.ndarray:
-    file = next(path for path in (folder / name, folder / f"{name}.gz") if path.is_file())
+    file = folder / name
+    if not file.is_file():
+        file = folder / f"{name}.gz"
     content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
     axes = content[3]
     shape = struct.unpack(f">{axes}I", content[4 : 4 + 4 * axes])
@@ -185,7 +198,9 @@ def _propose_rows(
     if path.suffix.lower() == ".npy":
         return propose_table(path, root, dataset, choices)
     width = found.samples.shape[1]
-    columns: dict[str, Any] = {f"c{place}": np.array(found.samples[:, place], np.float64) for place in range(width)}
+    columns: dict[str, Any] = {}
+    for place in range(width):
+        columns[f"c{place}"] = np.array(found.samples[:, place], np.float64)
     label_name = None
     if found.labels is not None and found.label_entry is not None:
         label_name = str(found.label_entry.value)
@@ -217,11 +232,11 @@ def _propose_images(found: FoundArrays, understood: Understanding, path: Path, d
     extremes = f"{np.nanmin(measured):g} to {np.nanmax(measured):g}"
     understood.facts.append(("values", f"{extremes}; the range is taken to be {low:g} to {high:g}"))
     if labels:
-        understood.facts.append(("labels", ", ".join(f"{name} ({count:,})" for name, count in list(labels.items())[:20])))
+        understood.facts.append(("labels", format_counts(islice(labels.items(), 20))))
     bad = int(np.isnan(measured).any(axis=tuple(range(1, measured.ndim))).sum())
     if bad:
         understood.oddities.append(f"{bad:,} of {len(measured):,} measured have NaN values, and will be set aside")
-    sizes = split_sizes((sum(labels.values()) if labels else len(samples)) - sum(labels[name] for name in anomalies))
+    sizes = split_sizes(count_normal(sum(labels.values()) if labels else len(samples), labels, anomalies))
     if found.has_test:
         sizes.shares.pop("test")
     source = list(found.source)
@@ -255,10 +270,10 @@ def _require_readable(found: FoundArrays, path: Path) -> None:
         command = CONVERT.format(name=path.name, expression=expression)
         wanted = "uint8, float32 or float64, (n, h, w) or channels first (n, c, h, w)"
         raise DataError(f"{path}: expected {wanted}, got {samples.dtype} of shape {samples.shape}: convert it by `{command}`")
-    sides = _image_shape(samples.shape, found.layout)[1:]
-    if any(side % 4 or side < 8 for side in sides):
-        sizes = [max(8, 4 * math.ceil(side / 4)) for side in sides]
-        rows, columns = ((0, size - side) for size, side in zip(sizes, sides, strict=True))
+    height, width = _image_shape(samples.shape, found.layout)[1:]
+    filled_height, filled_width = _fill_up(height), _fill_up(width)
+    if (filled_height, filled_width) != (height, width):
+        rows, columns = (0, filled_height - height), (0, filled_width - width)
         padding = {
             "nhw": [(0, 0), rows, columns],
             "nchw": [(0, 0), (0, 0), rows, columns],
@@ -266,7 +281,7 @@ def _require_readable(found: FoundArrays, path: Path) -> None:
         }
         command = CONVERT.format(name=path.name, expression=f"n.pad(x, {padding[found.layout]}, 'edge')")
         raise DataError(
-            f"{path}: expected sides that are multiples of 4, as the network halves them twice, got {sides[0]} x {sides[1]}: "
+            f"{path}: expected sides that are multiples of 4, as the network halves them twice, got {height} x {width}: "
             f"fill them up by `{command}`"
         )
 
@@ -291,11 +306,19 @@ def _value_range(measured: np.ndarray, dtype: np.dtype) -> tuple[float, float]:
     return math.floor(low - room), math.ceil(high + room)
 
 
+def _fill_up(side: int) -> int:
+    """Return the smallest side from this one on that the network can halve twice."""
+    return max(8, 4 * math.ceil(side / 4))
+
+
 def _label_counts(labels: np.ndarray | None) -> dict[str, int]:
     """Return label -> samples; empty where there are too many to be labels."""
     if labels is None:
         return {}
-    texts = Counter(str(int(label)) if labels.dtype.kind in "biuf" else str(label) for label in labels.tolist())
+    values = labels.tolist()
+    if labels.dtype.kind in "biuf":
+        values = list(map(int, values))
+    texts = Counter(map(str, values))
     return dict(sorted(texts.items())) if len(texts) <= MOST_LABELS else {}
 
 

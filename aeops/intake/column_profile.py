@@ -1,16 +1,17 @@
 """What each column of a table is: its type, what is missing, and whether it is an id, a label, a time, constant or a text."""
 
-import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from itertools import filterfalse
 from typing import Any
 
 import numpy as np
 
 from ae_models.spec import BOOLEAN, CATEGORY, DATE, INTEGER, NUMBER
+from aeops.intake.wording import format_counts, utf8_length
 from aeops.kinds.table_cells import CATEGORY_BYTES, FALSE_WORDS, MISSING_WORDS, TRUE_WORDS
 
 NULL_WORDS = (
@@ -79,6 +80,11 @@ class ColumnProfile:
         """Whether all its values are one."""
         return self.distinct <= 1
 
+    @property
+    def has_missing(self) -> bool:
+        """Whether a cell has no value, or one that means that."""
+        return bool(self.missing or self.nulls)
+
 
 def profile_columns(
     columns: Mapping[str, Any], from_text: bool, as_number: Mapping[str, Any] | None = None
@@ -101,20 +107,26 @@ def _profile(name: str, cells: Any, plain: Any, from_text: bool) -> ColumnProfil
     if isinstance(cells, np.ndarray) and cells.dtype.kind in "iufb":
         return _profile_numbers(ColumnProfile(name), cells.astype(np.float64), is_boolean=cells.dtype.kind == "b")
     if isinstance(cells, np.ndarray) and cells.dtype.kind == "M":
-        return _profile_dates(ColumnProfile(name), [None if np.isnat(cell) else cell for cell in cells], len(cells))
-    values = [None if cell is None or cell != cell else cell for cell in list(cells)]
+        return _profile_dates(ColumnProfile(name), _without_nan(cells), len(cells))
+    values = _without_nan(cells)
     if not from_text:
         kinds = {type(cell) for cell in values if cell is not None}
         if kinds and kinds <= {int, float}:
-            numbers = np.array([math.nan if cell is None else float(cell) for cell in values])
-            return _profile_numbers(ColumnProfile(name), numbers)
+            return _profile_numbers(ColumnProfile(name), np.array(values, np.float64))  # None becomes NaN
         if kinds == {bool}:
-            booleans = np.array([math.nan if cell is None else float(cell) for cell in values])
-            return _profile_numbers(ColumnProfile(name), booleans, is_boolean=True)
+            return _profile_numbers(ColumnProfile(name), np.array(values, np.float64), is_boolean=True)
         if kinds and all(issubclass(kind, date) for kind in kinds):
             return _profile_dates(ColumnProfile(name), values, len(values))
-    texts = ["" if cell is None else str(cell).strip() for cell in values]
-    return _profile_texts(ColumnProfile(name), texts, ["" if cell is None else str(cell).strip() for cell in plain], from_text)
+    return _profile_texts(ColumnProfile(name), _stripped_texts(values), _stripped_texts(plain), from_text)
+
+
+def _without_nan(cells: Iterable[Any]) -> list[Any]:
+    """Return cells with None for NaN and NaT, which differ from themselves."""
+    return [None if cell is None or cell != cell else cell for cell in cells]
+
+
+def _stripped_texts(cells: Iterable[Any]) -> list[str]:
+    return ["" if cell is None else str(cell).strip() for cell in cells]
 
 
 # ---------------------------------------------------------------- numbers and dates
@@ -176,28 +188,32 @@ def _profile_dates(profile: ColumnProfile, cells: Sequence[Any], count: int) -> 
 
 def _profile_texts(profile: ColumnProfile, texts: list[str], plain: list[str], from_text: bool) -> ColumnProfile:
     words = set(MISSING_WORDS)
-    present = [place for place, text in enumerate(texts) if text.lower() not in words]
+    present, plain_present = [], []
+    for text, plain_text in zip(texts, plain, strict=True):
+        if text.lower() not in words:
+            present.append(text)
+            plain_present.append(plain_text)
     profile.missing = 1 - len(present) / max(1, len(texts))
     if not present:
         profile.type, profile.description, profile.values = NUMBER, "no values", np.full(len(texts), np.nan)
         return profile
-    counts = Counter(texts[place] for place in present)
+    counts = Counter(present)
     profile.distinct = len(counts)
-    if from_text and (found := _as_numbers(profile, [plain[place] for place in present], counts)) is not None:
+    if from_text and (found := _as_numbers(profile, plain_present, counts)) is not None:
         return _profile_odd_numbers(profile, texts, plain, found, words)
     if found_dates := _as_dates(profile, counts):
         return found_dates_profile(profile, texts, found_dates, words)
-    folded = {text.lower() for text in counts}
+    folded = set(map(str.lower, counts))
     if from_text and folded <= (TRUE_WORDS | FALSE_WORDS) and len(folded) == 2 and not folded <= {"0", "1"}:
         profile.type, profile.values = BOOLEAN, texts
-        profile.description = ", ".join(f"{text} ({count:,})" for text, count in counts.most_common(2))
+        profile.description = format_counts(counts.most_common(2))
         return profile
     return _profile_categories(profile, texts, counts)
 
 
 def _as_numbers(profile: ColumnProfile, cells: Sequence[str], counts: Counter[str]) -> list[str] | None:
     """Return the different cells that are no numbers, where most are; None where they are not."""
-    odd = Counter(cell for cell in cells if not _is_number(cell))
+    odd = Counter(filterfalse(_is_number, cells))
     if sum(odd.values()) <= (1 - ENOUGH) * len(cells):
         return list(odd)
     if len(odd) == 1 and next(iter(odd)).lower() in NULL_WORDS and sum(odd.values()) < 0.9 * len(cells):
@@ -208,16 +224,18 @@ def _as_numbers(profile: ColumnProfile, cells: Sequence[str], counts: Counter[st
 def _profile_odd_numbers(
     profile: ColumnProfile, texts: list[str], plain: list[str], odd: list[str], words: set[str]
 ) -> ColumnProfile:
-    nulls = [cell for cell in odd if cell.lower() in NULL_WORDS]
-    numbers = np.array(
-        [
-            float(cell) if _is_number(cell) and text.lower() not in words else math.nan
-            for cell, text in zip(plain, texts, strict=True)
-        ]
-    )
+    nulls, others = [], []
+    for cell in odd:
+        if cell.lower() in NULL_WORDS:
+            nulls.append(cell)
+        else:
+            others.append(cell)
+    numbers = np.full(len(texts), np.nan)
+    for row, (cell, text) in enumerate(zip(plain, texts, strict=True)):
+        if _is_number(cell) and text.lower() not in words:
+            numbers[row] = float(cell)
     missing = profile.missing
     _profile_numbers(profile, numbers)
-    others = [cell for cell in odd if cell not in nulls]
     profile.odd_cells = others[:3]
     profile.odd_count = sum(cell in others for cell in plain)
     profile.nulls = (*nulls, *profile.nulls)
@@ -238,9 +256,9 @@ def _as_dates(profile: ColumnProfile, counts: Counter[str]) -> str | None:
     sample = [text for text, _ in counts.most_common(2000)]
     if not all(re.search(r"\d", text) and 6 <= len(text) <= 40 for text in sample[:20]):
         return None
-    if _share(sample, lambda text: datetime.fromisoformat(text)) >= ENOUGH and not all(text.isdigit() for text in sample):
+    if _share_of_dates(sample, "iso") >= ENOUGH and not all(map(str.isdigit, sample)):
         return "iso"
-    fitting = [one for one in DATE_FORMATS if _share(sample, lambda text, one=one: datetime.strptime(text, one)) >= ENOUGH]
+    fitting = [date_format for date_format in DATE_FORMATS if _share_of_dates(sample, date_format) >= ENOUGH]
     if not fitting:
         return None
     if len(fitting) > 1 and fitting[0].replace("%d", "").replace("%m", "") == fitting[1].replace("%d", "").replace("%m", ""):
@@ -248,11 +266,17 @@ def _as_dates(profile: ColumnProfile, counts: Counter[str]) -> str | None:
     return fitting[0]
 
 
-def _share(texts: Sequence[str], parse: Any) -> float:
+def _parse_date(text: str, date_format: str) -> datetime:
+    if date_format == "iso":
+        return datetime.fromisoformat(text)
+    return datetime.strptime(text, date_format)
+
+
+def _share_of_dates(texts: Sequence[str], date_format: str) -> float:
     good = 0
     for text in texts:
         try:
-            parse(text)
+            _parse_date(text, date_format)
         except ValueError:
             continue
         good += 1
@@ -264,19 +288,13 @@ def found_dates_profile(profile: ColumnProfile, texts: list[str], date_format: s
     parsed = []
     for text in texts:
         try:
-            parsed.append(
-                None
-                if text.lower() in words
-                else datetime.fromisoformat(text)
-                if date_format == "iso"
-                else datetime.strptime(text, date_format)
-            )
+            parsed.append(None if text.lower() in words else _parse_date(text, date_format).replace(tzinfo=None))
         except ValueError:
             parsed.append(None)
             profile.odd_count += 1
             profile.odd_cells = [*profile.odd_cells, text][:3]
     missing = profile.missing
-    _profile_dates(profile, [None if one is None else one.replace(tzinfo=None) for one in parsed], len(texts))
+    _profile_dates(profile, parsed, len(texts))
     profile.missing = missing
     profile.date_format = None if date_format == "iso" else date_format
     return profile
@@ -284,14 +302,14 @@ def found_dates_profile(profile: ColumnProfile, texts: list[str], date_format: s
 
 def _profile_categories(profile: ColumnProfile, texts: list[str], counts: Counter[str]) -> ColumnProfile:
     profile.values = texts
-    longest = max(len(text.encode(errors="replace")) for text in counts)
-    mean = sum(len(text.encode(errors="replace")) * count for text, count in counts.items()) / sum(counts.values())
+    longest = max(map(utf8_length, counts))
+    mean = sum(utf8_length(text) * count for text, count in counts.items()) / counts.total()
     if mean > LONG_TEXT or longest > CATEGORY_BYTES:
         profile.description = f"texts of about {mean:.0f} bytes, the longest of {longest:,}"
         return profile
     nulls = [text for text in counts if text.lower() in NULL_WORDS and text.lower() != "x"]
     profile.nulls = tuple(nulls)
     profile.type = CATEGORY
-    shown = ", ".join(f"{text} ({count:,})" for text, count in counts.most_common(3))
+    shown = format_counts(counts.most_common(3))
     profile.description = f"{len(counts):,} values: {shown}{', ...' if len(counts) > 3 else ''}"
     return profile

@@ -1,11 +1,12 @@
 """What columns of a table are for: ids, labels, groups, times, what is left out, and the columns that are left to learn from."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from ae_models.spec import CATEGORY, DATE, INTEGER, join_names
+from ae_models.names import index_by_name, names_not_in
+from ae_models.spec import CATEGORY, DATE, INTEGER, NUMBER, join_names
 from aeops.errors import UsageError
 from aeops.intake.column_profile import MOST_CATEGORIES, ColumnProfile
 from aeops.intake.proposal import ANOMALY_NAMES, NORMAL_NAMES, Choices, Understanding
@@ -40,6 +41,7 @@ GROUP_NAMES = (
     "lot",
 )
 MOST_LABELS = 20
+MOST_MACHINES = 1000
 NO_LABELS = "none"
 
 
@@ -65,6 +67,10 @@ class ColumnRoles:
     kept: list[ColumnProfile] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
 
+    def describe_left_out(self, used: Collection[str | None] = ()) -> list[str]:
+        """Return a line for each column that is left out, except for those that are used after all."""
+        return [f"{name} is left out: {reason}" for name, reason in self.left_out.items() if name not in used]
+
 
 def find_roles(profiles: Sequence[ColumnProfile], count: int, choices: Choices, understood: Understanding) -> ColumnRoles:
     """Return the roles of the columns of a table of `count` rows.
@@ -72,11 +78,11 @@ def find_roles(profiles: Sequence[ColumnProfile], count: int, choices: Choices, 
     Raises:
         UsageError: an option names a column that there is not, or a column of labels with too many.
     """
-    by_name = {profile.name: profile for profile in profiles}
+    by_name = index_by_name(profiles)
     for option, name in (("--labels", choices.labels), ("--id", choices.identity), ("--group", choices.group)):
         if name not in (None, NO_LABELS) and name not in by_name:
             raise UsageError(f"{option} {name}: expected a column out of {join_names(list(by_name))}")
-    unknown = [name for name in choices.ignore if name not in by_name]
+    unknown = names_not_in(choices.ignore, by_name)
     if unknown:
         raise UsageError(f"--ignore {join_names(unknown)}: expected columns out of {join_names(list(by_name))}")
     roles = ColumnRoles(group=choices.group, left_out=dict.fromkeys(choices.ignore, "as you asked"))
@@ -98,12 +104,20 @@ def find_roles(profiles: Sequence[ColumnProfile], count: int, choices: Choices, 
     _find_leaks(roles, by_name)
     roles.time, roles.time_note = _time_column(roles.kept)
     if roles.group is None:
-        hint = [one.name for one in roles.kept if is_group_name(one.name) and 1 < one.distinct < count / 5]
-        if hint:
+        hint = _group_hint(roles.kept, count)
+        if hint is not None:
             understood.oddities.append(
-                f"rows with one {hint[0]} may belong together: --group {hint[0]} keeps them on one side of a split"
+                f"rows with one {hint} may belong together: --group {hint} keeps them on one side of a split"
             )
     return roles
+
+
+def _group_hint(kept: Sequence[ColumnProfile], count: int) -> str | None:
+    """Return the first column that names what rows belong to, at least five to each on average; None without one."""
+    for profile in kept:
+        if is_group_name(profile.name) and 1 < profile.distinct < count / 5:
+            return profile.name
+    return None
 
 
 def _label_texts(profile: ColumnProfile) -> list[str]:
@@ -129,7 +143,7 @@ def _label_column(profiles: Sequence[ColumnProfile], choices: Choices) -> str | 
                 return profile.name
     words = {*NORMAL_NAMES, *ANOMALY_NAMES}
     for profile in profiles:
-        if profile.type == CATEGORY and profile.distinct > 1 and {value.lower() for value in profile.values} <= words | {""}:
+        if profile.type == CATEGORY and profile.distinct > 1 and set(map(str.lower, profile.values)) <= words | {""}:
             return profile.name
     return None
 
@@ -142,11 +156,11 @@ def _id_column(profiles: Sequence[ColumnProfile], count: int, roles: ColumnRoles
         unique = profile.distinct >= 0.98 * count and profile.missing < 0.02
         if named and unique and profile.type in (INTEGER, CATEGORY, "") and profile.name not in (roles.labels, roles.group):
             return profile.name
-    names = [
-        profile.name
-        for profile in profiles
-        if profile.type == CATEGORY and profile.distinct >= 0.98 * count and not profile.missing and profile.name != roles.labels
-    ]
+    names = []
+    for profile in profiles:
+        is_distinct = profile.type == CATEGORY and profile.distinct >= 0.98 * count and not profile.missing
+        if is_distinct and profile.name != roles.labels:
+            names.append(profile.name)
     return names[0] if len(names) == 1 else None
 
 
@@ -183,7 +197,7 @@ def _find_leaks(roles: ColumnRoles, by_name: dict[str, ColumnProfile]) -> None:
         for value, label in zip(profile.values, labels, strict=True):
             if label:
                 found[str(value)].add(label)
-        if len(found) >= 2 and all(len(one) == 1 for one in found.values()) and len(set.union(*found.values())) > 1:
+        if len(found) >= 2 and set(map(len, found.values())) == {1} and len(set.union(*found.values())) > 1:
             roles.kept.remove(profile)
             roles.left_out[profile.name] = f"each of its values stands with one {roles.labels} alone: it gives the label away"
 
@@ -197,16 +211,33 @@ def is_group_name(name: str) -> bool:
     return name.lower().removesuffix("_id").removesuffix(" id") in GROUP_NAMES
 
 
+def machine_column(kept: Sequence[ColumnProfile]) -> str | None:
+    """Return the first column that can name machines whose readings come together; None without one."""
+    for profile in kept:
+        if is_group_name(profile.name) and 1 < profile.distinct <= MOST_MACHINES:
+            return profile.name
+    return None
+
+
+def number_columns(kept: Sequence[ColumnProfile], but: Sequence[str | None]) -> tuple[str, ...]:
+    """Return the names of the columns of numbers, except for some."""
+    names = []
+    for profile in kept:
+        if profile.type in (NUMBER, INTEGER) and profile.name not in but:
+            names.append(profile.name)
+    return tuple(names)
+
+
 def _time_column(kept: Sequence[ColumnProfile]) -> tuple[str | None, str]:
     """Return the column of dates that rows are ordered by, and its steps back and repeats in words; None without one."""
     for profile in kept:
         if profile.type != DATE:
             continue
-        times = [value for value in profile.values if value]
+        times = list(filter(None, profile.values))
         ordered = sum(after >= before for before, after in pairwise(times))
         if len(times) > 20 and ordered >= 0.9 * (len(times) - 1):
             backwards = len(times) - 1 - ordered
             repeats = len(times) - len(set(times))
             notes = [f"{backwards:,} steps back" if backwards else "", f"{repeats:,} repeated" if repeats else ""]
-            return profile.name, ", ".join(note for note in notes if note)
+            return profile.name, ", ".join(filter(None, notes))
     return None, ""

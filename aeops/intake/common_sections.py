@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aeops.intake.proposal import label_value
+from aeops.intake.proposal import label_values
 from aeops.intake.recipe_text import Entry
 from aeops.intake.sizing import SplitSizes
 
@@ -22,9 +22,9 @@ def data_section(
         Entry("source", list(source)),
     ]
     if labels:
-        values = [label_value(name, labels) for name in labels]
+        values = label_values(labels, labels)
         entries.append(Entry("labels", values, "the labels that there may be; a sample with another one is set aside by name"))
-        held_out = [label_value(name, labels) for name in anomalies]
+        held_out = label_values(anomalies, labels)
         reason = "held out of training, calibration and threshold: the model has to flag them, and is measured by them"
         if not anomalies:
             reason = "no label is an anomaly: all samples are normal, and the gate judges by injected faults"

@@ -3,18 +3,20 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import filterfalse
 from pathlib import Path, PurePosixPath
 
 from aeops.data.sources.image_files import ImageFolder, folder_of
 from aeops.data.sources.label_file import parse_label_rows, paths_by_name
 from aeops.errors import DataError, UsageError
-from aeops.intake.proposal import Choices, Understanding
+from aeops.intake.proposal import Choices, Understanding, names_among
 from aeops.kinds.decoding import DecodeError, decode_errors, read_file_content
 from aeops.recipe.image_sources import ImageLabels
 from aeops.recipe.reader import is_label_name
 
 MASK_FOLDERS = ("ground_truth", "masks", "mask", "annotations")
 PART_FOLDERS = ("train", "test", "val", "valid", "validation")
+LABEL_COLUMNS = ("label", "class", "category", "target", "defect")
 MAX_LABELS = 100  # more are no labels, but names of things
 MAX_LABEL_FILE = 256 * 2**20  # bytes
 NO_LABELS, FOLDERS = "none", "folders"
@@ -41,8 +43,14 @@ class ImageLayout:
 
 def find_masks_folder(folder: Path) -> str | None:
     """Return the sub-folder that holds masks, by its name."""
-    names = {entry.name.lower(): entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.is_symlink()}
-    return next((names[name] for name in MASK_FOLDERS if name in names), None)
+    names = {}
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            names[entry.name.lower()] = entry.name
+    for name in MASK_FOLDERS:
+        if name in names:
+            return names[name]
+    return None
 
 
 def find_layout(
@@ -71,9 +79,9 @@ def find_layout(
         if choices.labels == FOLDERS:
             raise UsageError("--labels folders: expected sub-folders with images, got none")
         return ImageLayout(None, {}, 0, masks, "no labels: the images lie in one folder, or in too many")
-    counts = Counter(label for name in listing.images if (label := folder_of(name, level)) is not None)
-    unlabelled = len(listing.images) - sum(counts.values())
-    unfit = [label for label in counts if not is_label_name(label)]
+    counts = _count_by_folder(listing.images, level)
+    unlabelled = len(listing.images) - counts.total()
+    unfit = list(filterfalse(is_label_name, counts))
     if unfit:
         understood.oddities.append(f"folders whose names cannot be labels: {', '.join(unfit[:3])}: their images have none")
         return ImageLayout(None, {}, 0, masks, "no labels: names of folders cannot be labels")
@@ -82,14 +90,24 @@ def find_layout(
     )
 
 
+def _count_by_folder(images: Sequence[str], level: int) -> Counter[str]:
+    """Return folder -> images below it, of the folders of a level; images that lie higher are not counted."""
+    counts: Counter[str] = Counter()
+    for name in images:
+        folder = folder_of(name, level)
+        if folder is not None:
+            counts[folder] += 1
+    return counts
+
+
 def _label_level(images: Sequence[str]) -> int | None:
     """Return which folder of a path is the label: the first whose names differ and are not those of parts of a set."""
     for level in (1, 2, 3):
-        names = Counter(folder_of(name, level) for name in images)
-        missing = names.pop(None, 0)
+        names = _count_by_folder(images, level)
+        missing = len(images) - names.total()
         if not names or missing > len(images) / 2:
             return None
-        if all(str(name).lower() in PART_FOLDERS for name in names) or len(names) == 1:
+        if set(map(str.lower, names)) <= set(PART_FOLDERS) or len(names) == 1:
             continue
         return level if len(names) <= MAX_LABELS else None
     return None
@@ -108,12 +126,15 @@ def _layout_of_file(folder: Path, name: str, listing: ImageFolder, masks: str | 
         return None
     known, by_name = set(listing.images), paths_by_name(listing.images)
     columns = list(rows[0])
-    named = [column for column in columns if _names_images(rows, column, known, by_name)]
-    others = [column for column in columns if column not in named]
-    labels = [column for column in others if _could_be_labels([row[column] for row in rows])]
+    named, labels = [], []
+    for column in columns:
+        if _names_images(rows, column, known, by_name):
+            named.append(column)
+        elif _could_be_labels(rows, column):
+            labels.append(column)
     if not named or not labels:
         return None
-    by_hint = [column for column in labels if column.lower() in ("label", "class", "category", "target", "defect")]
+    by_hint = names_among(labels, LABEL_COLUMNS)
     label = (by_hint or labels)[0]
     counts: Counter[str] = Counter()
     for row in rows:
@@ -135,6 +156,6 @@ def _names_images(rows: Sequence[dict[str, str]], column: str, known: set[str], 
     return 2 * found > len(rows)
 
 
-def _could_be_labels(cells: Sequence[str]) -> bool:
-    distinct = {(cell or "").strip() for cell in cells} - {""}
-    return 1 < len(distinct) <= min(MAX_LABELS, max(2, len(cells) // 2)) and all(map(is_label_name, distinct))
+def _could_be_labels(rows: Sequence[dict[str, str]], column: str) -> bool:
+    distinct = {(row[column] or "").strip() for row in rows} - {""}
+    return 1 < len(distinct) <= min(MAX_LABELS, max(2, len(rows) // 2)) and all(map(is_label_name, distinct))

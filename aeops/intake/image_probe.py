@@ -49,7 +49,7 @@ class ImageProbe:
     @property
     def deep_count(self) -> int:
         """Files with one channel of 16 bits."""
-        return sum(count for mode, count in self.modes.items() if mode in DEEP_MODES)
+        return sum(self.modes[mode] for mode in DEEP_MODES)
 
     @property
     def is_deep(self) -> bool:
@@ -59,7 +59,7 @@ class ImageProbe:
     @property
     def is_grey(self) -> bool:
         """Whether no file has colours."""
-        return all(mode in GREY_MODES for mode in self.modes)
+        return self.modes.keys() <= set(GREY_MODES)
 
 
 def evenly_spaced(names: Sequence[str], count: int) -> list[str]:
@@ -125,8 +125,8 @@ def measure_images(folder: Path, names: Sequence[str], rules: object) -> ValueRa
             means.append(float(sample.mean()))
             stds.append(float(sample.std()))
             seen[sample.tobytes()] += 1
-    blank = sum(std == 0 for std in stds)
-    copies = sum(count - 1 for count in seen.values())
+    blank = stds.count(0)
+    copies = seen.total() - len(seen)
     if not means:
         return ValueRange((0.0, 1.0), (0.0, 0.5), 0, 0)
-    return ValueRange((min(means), max(means)), (min(std for std in stds if std or blank == len(stds)), max(stds)), blank, copies)
+    return ValueRange((min(means), max(means)), (min(filter(None, stds), default=0.0), max(stds)), blank, copies)

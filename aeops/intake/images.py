@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from statistics import median
 
@@ -15,7 +16,8 @@ from aeops.intake.image_model import evaluate_section, image_validate_section, m
 from aeops.intake.image_probe import ImageProbe, ValueRange, measure_images, probe_images
 from aeops.intake.proposal import Choices, Proposal, Understanding, source_path, split_labels
 from aeops.intake.recipe_text import Entry
-from aeops.intake.sizing import fitting_side, split_sizes
+from aeops.intake.sizing import count_normal, fitting_side, split_sizes
+from aeops.intake.wording import format_counts, format_reasons
 
 KEPT_SIDE = 64  # pixels; larger images are shrunk to it, as a first model trains in minutes then
 SIDE_MULTIPLE = 8
@@ -93,10 +95,11 @@ def _proposed_size(sizes: Counter[tuple[int, int]]) -> tuple[tuple[int, int], st
     """Return (height, width) of a sample, and why."""
     (width, height), count = sizes.most_common(1)[0]
     if count < sum(sizes.values()):
-        width, height = round(median(size[0] for size in sizes.elements())), round(median(size[1] for size in sizes.elements()))
+        widths, heights = zip(*sizes.elements(), strict=True)
+        width, height = round(median(widths)), round(median(heights))
     scale = min(1.0, KEPT_SIDE / max(width, height))
-    fitted = tuple(fitting_side(side * scale, 4 if scale == 1 else SIDE_MULTIPLE, SIDE_MULTIPLE) for side in (height, width))
-    size = (fitted[0], fitted[1])
+    least = 4 if scale == 1 else SIDE_MULTIPLE
+    size = (fitting_side(height * scale, least, SIDE_MULTIPLE), fitting_side(width * scale, least, SIDE_MULTIPLE))
     if size == (height, width):
         return size, "the size that the images have"
     if scale == 1:
@@ -121,8 +124,8 @@ def _describe(
 ) -> None:
     sizes = Counter(probe.sizes)
     common = ", ".join(f"{width}x{height} ({count:,})" for (width, height), count in sizes.most_common(NAMED))
-    formats = ", ".join(f"{name} ({count:,})" for name, count in probe.formats.most_common())
-    modes = ", ".join(f"{name} ({count:,})" for name, count in probe.modes.most_common())
+    formats = format_counts(probe.formats.most_common())
+    modes = format_counts(probe.modes.most_common())
     probed = "" if len(probe.names) + len(probe.problems) == len(listing.images) else f" (of {len(probe.names):,} looked at)"
     channels, height, width = rules.shape
     understood.facts += [
@@ -170,8 +173,7 @@ def _oddities(listing: ImageFolder, probe: ImageProbe, layout: ImageLayout, rule
 
 
 def _counts(counts: dict[str, int]) -> str:
-    shown = [f"{name} ({count:,})" for name, count in list(counts.items())[:12]]
-    return ", ".join(shown) + (f" and {len(counts) - 12} more" if len(counts) > 12 else "")
+    return format_counts(islice(counts.items(), 12)) + (f" and {len(counts) - 12} more" if len(counts) > 12 else "")
 
 
 def _names(names: Sequence[str]) -> str:
@@ -179,8 +181,7 @@ def _names(names: Sequence[str]) -> str:
 
 
 def _some(problems: dict[str, str]) -> str:
-    shown = [f"{name}: {reason}" for name, reason in list(problems.items())[:NAMED]]
-    return "; ".join(shown) + ("; ..." if len(problems) > NAMED else "")
+    return format_reasons(problems, NAMED) + ("; ..." if len(problems) > NAMED else "")
 
 
 # ---------------------------------------------------------------- the recipe
@@ -198,8 +199,7 @@ def _recipe(
 ) -> Proposal:
     bad_share = (len(probe.problems) + len(listing.problems)) / max(1, len(probe.names) + len(probe.problems))
     labelled = sum(layout.counts.values()) if layout.counts else len(listing.images)
-    normal = labelled - sum(layout.counts[name] for name in anomalies)
-    sizes = split_sizes(int(normal * (1 - bad_share)))
+    sizes = split_sizes(int(count_normal(labelled, layout.counts, anomalies) * (1 - bad_share)))
     labels = list(layout.counts) if len(layout.counts) > 1 else []
     proposal = Proposal(understood, f"the folder {understood.source}", f"Images of {understood.source}.")
     proposal.entries = [

@@ -8,6 +8,7 @@ from aeops.errors import DataError, UsageError
 from aeops.intake.proposal import Choices, Proposal
 from aeops.intake.refusals import refusal_of
 from aeops.intake.texts import is_json_lines, propose_texts
+from aeops.intake.wording import format_reasons
 from aeops.kinds.image_names import IMAGE_SUFFIXES
 from aeops.project import Project
 from aeops.recipe.addresses import address_errors, is_address, is_database_address
@@ -50,7 +51,7 @@ def propose(origin: str, project: Project, dataset: str, choices: Choices) -> Pr
 def _propose_address(address: str, project: Project, dataset: str, choices: Choices) -> Proposal:
     """Fetch what lies at an address, and propose a recipe that names the address."""
     if errors := address_errors(address):
-        raise UsageError("\n".join(error.replace("path:", "--from:") for error in errors))
+        raise UsageError("\n".join(errors).replace("path:", "--from:"))
     from aeops.data.sources.remote import fetch_address, only_table
     from aeops.intake.tables import propose_table
 
@@ -120,7 +121,7 @@ def _propose_folder(folder: Path, root: Path, dataset: str, choices: Choices) ->
     if is_idx_folder(folder):
         return propose_arrays(folder, root, dataset, choices)
     if not (listing.images or listing.others):
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in list(listing.problems.items())[:3])
+        reasons = format_reasons(listing.problems, 3)
         raise DataError(f"{folder}: the folder is empty{f' but for what is left out: {reasons}' if reasons else ''}")
     if listing.others and all(name.lower().endswith(".txt") for name in listing.others) and not listing.images:
         samples = [folder / name for name in listing.others[:5]]
@@ -140,5 +141,7 @@ def _propose_folder(folder: Path, root: Path, dataset: str, choices: Choices) ->
 
 def _folder_refusal(folder: Path, listing: ImageFolder) -> str:
     """Return why a folder without images and tables cannot be taken in."""
-    reason = next((text for name in listing.others if (text := refusal_of(folder / name))), None)
-    return f"{folder}: {reason or f'nothing in it is known ({listing.others[0]}, ...): expected {TAKEN}'}"
+    for name in listing.others:
+        if reason := refusal_of(folder / name):
+            return f"{folder}: {reason}"
+    return f"{folder}: nothing in it is known ({listing.others[0]}, ...): expected {TAKEN}"

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import filterfalse
 from pathlib import Path
 
+from ae_models.names import names_not_in
 from aeops.errors import DataError, UsageError
 from aeops.intake.recipe_text import Entry
 from aeops.recipe.reader import MAX_LABEL_LENGTH, is_label_name
@@ -105,7 +107,7 @@ def split_labels(names: Sequence[str], choices: Choices, understood: Understandi
         UsageError: an option names a label that there is not, or all of them.
         DataError: names that no recipe can hold.
     """
-    unfit = [name for name in names if not is_label_name(name)]
+    unfit = list(filterfalse(is_label_name, names))
     if unfit:
         expected = f"printable names of up to {MAX_LABEL_LENGTH} characters without $ as labels"
         raise DataError(f"{understood.source}: expected {expected}, got {unfit[0][:80]!r}: rename them, or say --labels none")
@@ -116,10 +118,10 @@ def split_labels(names: Sequence[str], choices: Choices, understood: Understandi
         if set(choices.anomalies) == set(names):
             raise UsageError("--anomalies names every label: at least one has to be normal, as it is trained on")
         return choices.anomalies
-    normal = [name for name in names if name.lower() in NORMAL_NAMES]
+    normal = names_among(names, NORMAL_NAMES)
     if normal:
-        return tuple(name for name in names if name not in normal)
-    anomalous = tuple(name for name in names if name.lower() in ANOMALY_NAMES)
+        return tuple(names_not_in(names, normal))
+    anomalous = names_among(names, ANOMALY_NAMES)
     if anomalous and len(anomalous) < len(names):
         return anomalous
     if len(names) == 2 and set(names) == {"0", "1"}:
@@ -130,12 +132,35 @@ def split_labels(names: Sequence[str], choices: Choices, understood: Understandi
     return ()
 
 
+def names_among(names: Sequence[str], words: Sequence[str]) -> tuple[str, ...]:
+    """Return the names that are one of the words in any case, in their order."""
+    return tuple(name for name in names if name.lower() in words)
+
+
 def source_path(path: Path, root: Path, choices: Choices) -> str:
     """Return a path as a recipe names it: from the project's folder where it lies below it, else in full; or its address."""
     if choices.address is not None:
         return choices.address
     resolved = path.resolve()
     return resolved.relative_to(root).as_posix() if resolved.is_relative_to(root) else str(resolved)
+
+
+def find_name(names: Sequence[str], words: Sequence[str]) -> str | None:
+    """Return the name that is one of the words in any case: that of the first word which is there; None without one.
+
+    >>> find_name(["id", "Y", "label"], ["y", "label"])
+    'Y'
+    """
+    for word in words:
+        for name in names:
+            if name.lower() == word:
+                return name
+    return None
+
+
+def label_values(names: Sequence[str], labels: Sequence[str]) -> list[int | str]:
+    """Return some of the labels as a recipe has them, in order."""
+    return [label_value(name, labels) for name in names]
 
 
 def label_value(name: str, names: Sequence[str]) -> int | str:

@@ -1,7 +1,7 @@
 """The text of a proposed recipe: YAML with a comment on every choice."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +56,11 @@ def printable(text: str) -> str:
     'a b c'
     """
     return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def list_entries(values: Iterable[Any]) -> list[Entry]:
+    """Return the entries of a list, which have no keys."""
+    return [Entry("", value) for value in values]
 
 
 def is_block(value: Any) -> bool:

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from ae_models.spec import INTEGER, NUMBER, ChannelSpec, StepsSpec, join_names
+from ae_models.names import names_not_in, names_of
+from ae_models.spec import ChannelSpec, StepsSpec, join_names
 from aeops.errors import DataError, UsageError
-from aeops.intake.column_profile import ColumnProfile
-from aeops.intake.column_roles import ColumnRoles, is_group_name
+from aeops.intake.column_roles import ColumnRoles, machine_column, number_columns
 from aeops.intake.common_sections import gate_section
-from aeops.intake.proposal import Choices, Proposal, Understanding, label_value, split_labels
-from aeops.intake.recipe_text import Entry
+from aeops.intake.proposal import Choices, Proposal, Understanding, label_values, split_labels
+from aeops.intake.recipe_text import Entry, list_entries
 from aeops.intake.sizing import batch_for, epochs_for, threads_for
 from aeops.kinds.series_readings import CHANNEL_COLUMN, VALUE_COLUMN, Readings, is_long, read_columns
 from aeops.recipe.addresses import is_address
@@ -88,25 +88,27 @@ def find_series(columns: Mapping[str, Any], from_text: bool, roles: ColumnRoles,
         DataError: a time stamp that is none.
     """
     assert roles.time is not None, "rows without times are no series"
-    machine = choices.group or next((profile.name for profile in roles.kept if _is_machine(profile)), None)
+    machine = choices.group or machine_column(roles.kept)
     if {CHANNEL_COLUMN, VALUE_COLUMN} <= columns.keys():
         channels = tuple(sorted({str(cell) for cell in columns[CHANNEL_COLUMN] if str(cell).strip()}))
     else:
-        numeric = [profile.name for profile in roles.kept if profile.type in (NUMBER, INTEGER)]
-        channels = tuple(name for name in numeric if name not in (machine, roles.time))
+        channels = number_columns(roles.kept, but=(machine, roles.time))
     if not 1 <= len(channels) <= MOST_CHANNELS:
         return None
     steps = StepsSpec(every=1.0, length=2, time=roles.time, machine=machine)
-    readings = read_columns(columns, [ChannelSpec(name) for name in channels], steps, from_text, roles.labels)
+    readings = read_columns(columns, list(map(ChannelSpec, channels)), steps, from_text, roles.labels)
     times_by_machine = [np.unique(readings.times[readings.machines == name]) for name in np.unique(readings.machines)]
-    intervals = np.concatenate([np.diff(times) for times in times_by_machine])
+    intervals = np.concatenate(list(map(np.diff, times_by_machine)))
     if not len(intervals):
         return None
     every = _round_seconds(float(np.median(intervals)))
     is_gap = intervals > GAP * every
     regular = float((np.abs(intervals[~is_gap] - every) <= NEAR * every).mean()) if (~is_gap).any() else 0.0
-    counts = [round((times[-1] - times[0]) / every) + 1 for times in times_by_machine]
-    coverage = min(len(times) / count for times, count in zip(times_by_machine, counts, strict=True))
+    step_count, coverage = 0, 1.0
+    for times in times_by_machine:
+        steps_of_machine = round((times[-1] - times[0]) / every) + 1
+        step_count += steps_of_machine
+        coverage = min(coverage, len(times) / steps_of_machine)
     return FoundSeries(
         columns=tuple(columns),
         channels=channels,
@@ -115,14 +117,10 @@ def find_series(columns: Mapping[str, Any], from_text: bool, roles: ColumnRoles,
         every=every,
         regular=regular,
         gaps=int(is_gap.sum()),
-        step_count=sum(counts),
-        coverage=min(1.0, float(coverage)),
+        step_count=step_count,
+        coverage=coverage,
         readings=readings,
     )
-
-
-def _is_machine(profile: ColumnProfile) -> bool:
-    return is_group_name(profile.name) and 1 < profile.distinct <= 1000
 
 
 def _round_seconds(seconds: float) -> float:
@@ -164,7 +162,7 @@ def propose_series(found: FoundSeries, understood: Understanding, roles: ColumnR
     windows = choose_windows(found.step_count)
     labels = list(roles.label_counts) if len(roles.label_counts) > 1 else []
     anomalies = split_labels(labels, choices, understood) if labels else ()
-    labels = [name for name in labels if name not in anomalies] + list(anomalies)  # a step has the highest of its readings
+    labels = names_not_in(labels, anomalies) + list(anomalies)  # a step has the highest of its readings
     _describe(understood, found, roles, labels)
     return Proposal(
         understood,
@@ -210,10 +208,7 @@ def choose_windows(step_count: int) -> Windows:
 
 
 def _describe(understood: Understanding, found: FoundSeries, roles: ColumnRoles, labels: Sequence[str]) -> None:
-    first, last = (
-        datetime.fromtimestamp(float(time), UTC).strftime("%Y-%m-%d %H:%M")
-        for time in (found.readings.times.min(), found.readings.times.max())
-    )
+    first, last = _format_minute(found.readings.times.min()), _format_minute(found.readings.times.max())
     machines = len(np.unique(found.readings.machines))
     of = f" of {machines:,} machines ({found.machine})" if found.machine is not None else ""
     count = len(found.readings.times)
@@ -237,10 +232,14 @@ def _describe(understood: Understanding, found: FoundSeries, roles: ColumnRoles,
         repaired = "readings are put in order, and those of one step are averaged"
         understood.oddities.append(f"{found.time}: {roles.time_note}: {repaired}")
     used = {*found.channels, found.time, found.machine, roles.labels, CHANNEL_COLUMN, VALUE_COLUMN}
-    left_out = [profile.name for profile in roles.kept if profile.name not in used]
+    left_out = names_not_in(names_of(roles.kept), used)
     if left_out:
         understood.oddities.append(f"{join_names(left_out)} is left out: a channel of a series is a number")
-    understood.oddities += [f"{name} is left out: {reason}" for name, reason in roles.left_out.items() if name not in used]
+    understood.oddities += roles.describe_left_out(used)
+
+
+def _format_minute(seconds: float) -> str:
+    return datetime.fromtimestamp(float(seconds), UTC).strftime("%Y-%m-%d %H:%M")
 
 
 # ---------------------------------------------------------------- the recipe
@@ -252,11 +251,11 @@ def _data_section(dataset: str, path: str, roles: ColumnRoles, labels: Sequence[
         source.append(Entry("labels", roles.labels, "a step has the highest label of its readings, in the order below"))
     entries = [Entry("dataset", dataset, "names the folder in data/; recipes may share one"), Entry("source", source)]
     if labels:
-        entries.append(Entry("labels", [label_value(name, labels) for name in labels]))
+        entries.append(Entry("labels", label_values(labels, labels)))
         reason = "windows with such a step are held out of training, calibration and threshold: the model has to flag them"
         if not anomalies:
             reason = "no label is an anomaly: all steps are normal, and the gate judges by injected faults"
-        entries.append(Entry("novelty", [label_value(name, labels) for name in anomalies], reason))
+        entries.append(Entry("novelty", label_values(anomalies, labels), reason))
     reason = "the first part trains, the last one tests, and a window's length is left out after each border (docs/series.md)"
     entries.append(Entry("split", {"by": "time", **SHARES}, reason))
     return Entry("data", entries)
@@ -330,7 +329,7 @@ def _model_sections(found: FoundSeries, windows: Windows) -> list[Entry]:
     score = [
         Entry("kind", "combined"),
         Entry("choose", "networks-by-power", reason),
-        Entry("scores", [Entry("", one) for one in scores]),
+        Entry("scores", list_entries(scores)),
     ]
     return [Entry("model", model), Entry("score", score)]
 

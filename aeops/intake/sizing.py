@@ -5,6 +5,7 @@ should not be larger than its samples can teach. Every number stands in the reci
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from aeops.errors import DataError
@@ -31,6 +32,11 @@ class SplitSizes:
     train: int
     rate: float
     reason: str
+
+
+def count_normal(labelled_count: int, label_counts: Mapping[str, int], anomalies: Sequence[str]) -> int:
+    """Return how many of the labelled samples have no label of an anomaly."""
+    return labelled_count - sum(label_counts[name] for name in anomalies)
 
 
 def split_sizes(normal_count: int) -> SplitSizes:

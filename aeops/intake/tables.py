@@ -14,10 +14,11 @@ from aeops.intake.column_profile import ColumnProfile, profile_columns
 from aeops.intake.column_roles import ColumnRoles, find_roles
 from aeops.intake.common_sections import data_section, gate_section, threshold_section
 from aeops.intake.proposal import Choices, Proposal, Understanding, source_path, split_labels
-from aeops.intake.recipe_text import Entry
+from aeops.intake.recipe_text import Entry, list_entries
 from aeops.intake.series import find_series, propose_series, refusal_reason
-from aeops.intake.sizing import batch_for, epochs_for, split_sizes, threads_for
+from aeops.intake.sizing import batch_for, count_normal, epochs_for, split_sizes, threads_for
 from aeops.intake.text_dialect import find_dialect
+from aeops.intake.wording import format_counts, format_reasons
 from aeops.kinds.decoding import DecodeError, decode_errors
 from aeops.recipe.table_sources import TableSource, TextFormat, table_format
 
@@ -136,7 +137,7 @@ def propose_rows(
         roles.left_out[roles.time] = "it orders the rows"
         roles.kept = [profile for profile in roles.kept if profile.name != roles.time]
     if not roles.kept:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in list(roles.left_out.items())[:NAMED])
+        reasons = format_reasons(roles.left_out, NAMED)
         raise DataError(f"{understood.source}: no column is left to learn from: {reasons}")
     anomalies = split_labels(list(roles.label_counts), choices, understood) if len(roles.label_counts) > 1 else ()
     _describe(understood, table, profiles, roles, file_count)
@@ -155,12 +156,12 @@ def _describe(
         missing = f"; {profile.missing:.1%} missing" if profile.missing else ""
         understood.facts.append(("column", f"{profile.name} ({profile.type}): {profile.description}{missing}"))
     if roles.labels is not None:
-        counts = ", ".join(f"{name} ({count:,})" for name, count in roles.label_counts.items())
+        counts = format_counts(roles.label_counts.items())
         understood.facts.append(("labels", f"column {roles.labels}: {counts}"))
     for title, name in (("ids", roles.identity), ("groups", roles.group)):
         if name is not None:
             understood.facts.append((title, f"column {name}"))
-    understood.oddities += [f"{name} is left out: {reason}" for name, reason in roles.left_out.items()]
+    understood.oddities += roles.describe_left_out()
     for profile in roles.kept:
         if profile.nulls:
             shown = ", ".join(profile.nulls)
@@ -173,7 +174,7 @@ def _describe(
         if profile.ambiguous:
             understood.oddities.append(f"{profile.name}: {profile.ambiguous}")
     if table.set_aside:
-        shown = "; ".join(f"{name}: {reason}" for name, reason in list(table.set_aside.items())[:3])
+        shown = format_reasons(table.set_aside, 3)
         understood.oddities.append(f"{len(table.set_aside):,} lines are no rows, and will be set aside: {shown}")
 
 
@@ -192,8 +193,7 @@ def _recipe(
     bad = len(table.set_aside) + max((profile.odd_count for profile in roles.kept), default=0)
     bad_share = bad / max(1, len(table) + len(table.set_aside))
     labelled = sum(roles.label_counts.values()) if labels else len(table)
-    normal = labelled - sum(roles.label_counts[name] for name in anomalies)
-    sizes = split_sizes(int(normal * (1 - bad_share)))
+    sizes = split_sizes(int(count_normal(labelled, roles.label_counts, anomalies) * (1 - bad_share)))
     missing_labels = (len(table) - labelled) / max(1, len(table))
     proposal = Proposal(understood, f"{understood.source}", f"Rows of {understood.source}.")
     proposal.entries = [
@@ -228,11 +228,15 @@ def _source_entries(source: TableSource, roles: ColumnRoles, has_labels: bool) -
         )
     if roles.group is not None:
         entries.append(Entry("group", roles.group, "rows with one value of it share a split"))
-    nulls = {profile.name: list(profile.nulls) for profile in roles.kept if profile.nulls}
+    nulls, dates = {}, {}
+    for profile in roles.kept:
+        if profile.nulls:
+            nulls[profile.name] = list(profile.nulls)
+        if profile.date_format:
+            dates[profile.name] = profile.date_format
     if nulls:
         reason = "cells that are taken for missing values; take out what is a value"
         entries.append(Entry("nulls", nulls, reason))
-    dates = {profile.name: profile.date_format for profile in roles.kept if profile.date_format}
     if dates:
         entries.append(Entry("dates", dates, "formats of dates that are not ISO 8601"))
     return entries
@@ -241,11 +245,11 @@ def _source_entries(source: TableSource, roles: ColumnRoles, has_labels: bool) -
 def changed_values(dialect: TextFormat) -> dict[str, Any]:
     """Return the keys of a dialect that differ from the default; the encoding where none does."""
     default = TextFormat()
-    changed = {
-        key.name: getattr(dialect, key.name)
-        for key in fields(dialect)
-        if getattr(dialect, key.name) != getattr(default, key.name)
-    }
+    changed = {}
+    for key in fields(dialect):
+        value = getattr(dialect, key.name)
+        if value != getattr(default, key.name):
+            changed[key.name] = value
     return changed or {"encoding": dialect.encoding}
 
 
@@ -253,7 +257,7 @@ def _column_entries(kept: Sequence[ColumnProfile]) -> list[Entry]:
     entries = []
     for profile in kept:
         value: dict[str, Any] = {"name": profile.name, "type": profile.type}
-        if profile.missing or profile.nulls:
+        if profile.has_missing:
             value["missing"] = True
         missing = f"; {profile.missing:.1%} missing" if profile.missing else ""
         entries.append(Entry("", value, f"{profile.description}{missing}"))
@@ -276,9 +280,11 @@ def _validate_section(count: int, bad_share: float) -> Entry:
 
 def _width(kept: Sequence[ColumnProfile]) -> int:
     """Return about how many numbers a network reads of a row."""
-    return sum(min(profile.distinct, 32) + 1 if profile.type == CATEGORY else 1 for profile in kept) + sum(
-        bool(profile.missing or profile.nulls) for profile in kept
-    )
+    width = 0
+    for profile in kept:
+        width += min(profile.distinct, 32) + 1 if profile.type == CATEGORY else 1
+        width += profile.has_missing
+    return width
 
 
 def _code_size(kept: Sequence[ColumnProfile]) -> int:
@@ -314,7 +320,7 @@ def _model_sections(kept: Sequence[ColumnProfile], train_count: int) -> list[Ent
                     "networks-by-power",
                     "the network goes in where it finds clearly more injected faults (docs/tables.md)",
                 ),
-                Entry("scores", [Entry("", score) for score in scores]),
+                Entry("scores", list_entries(scores)),
             ],
         ),
     ]

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import filterfalse, islice
 from typing import NamedTuple
 
 from aeops.errors import DataError
@@ -32,6 +32,7 @@ _PLAIN = {  # (decimal, thousands) -> numbers that can be read so, grouped or no
     (",", " "): re.compile(r"[+-]?(\d+|\d{1,3}([ \u00a0\u202f]\d{3})+)(,\d+)?"),
 }
 _COMMA = re.compile(r"[+-]?\d+,\d+")
+_WHOLE_OR_COMMA = re.compile(r"[+-]?\d+(,\d+)?")
 
 
 def find_encoding(content: bytes) -> tuple[str, str]:
@@ -62,7 +63,7 @@ def find_encoding(content: bytes) -> tuple[str, str]:
             text = content.decode(encoding)
         except UnicodeDecodeError:
             continue
-        shown = next((word for word in re.findall(r"\w+", text) if not word.isascii()), "")[:30]
+        shown = next(filterfalse(str.isascii, re.findall(r"\w+", text)), "")[:30]
         return encoding, f"not UTF-8: read as {name}; look whether {shown!r} is right, else set data.source.text.encoding"
     raise DataError("its bytes are of no encoding that is known here: write it as UTF-8")
 
@@ -106,9 +107,12 @@ def find_dialect(content: bytes) -> tuple[TextFormat, list[str]]:
 def has_columns(content: bytes, dialect: TextFormat) -> bool:
     """Return whether a text has rows of several cells with numbers: so many records agree that it is no running text."""
     records = _records(content.decode(dialect.encoding, errors="replace")[:LOOKED_CHARACTERS], dialect.delimiter)
-    width, count = Counter(len(record.cells) for record in records).most_common(1)[0]
-    numeric = sum(any(_NUMBER.fullmatch(cell.strip()) for cell in record.cells) for record in records[1:50])
-    return width > 1 and count >= SHARE_OF_ROWS * len(records) and numeric > len(records[1:50]) / 2
+    width, count = _widths(records).most_common(1)[0]
+    rows = records[1:50]
+    numeric = 0
+    for row in rows:
+        numeric += any(map(_NUMBER.fullmatch, map(str.strip, row.cells)))
+    return width > 1 and count >= SHARE_OF_ROWS * len(records) and numeric > len(rows) / 2
 
 
 class _Record(NamedTuple):
@@ -123,9 +127,14 @@ def _records(text: str, delimiter: str) -> list[_Record]:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     records = []
     for cells in islice(reader, LOOKED_RECORDS):
-        if any(cell.strip() for cell in cells):
+        if any(map(str.strip, cells)):
             records.append(_Record(cells[:-1] if len(cells) > 1 and not cells[-1] else cells, reader.line_num))
     return records
+
+
+def _widths(records: Sequence[_Record]) -> Counter[int]:
+    """Return number of cells -> records with so many."""
+    return Counter(len(record.cells) for record in records)
 
 
 def _find_delimiter(text: str) -> tuple[str, int]:
@@ -136,7 +145,7 @@ def _find_delimiter(text: str) -> tuple[str, int]:
     best: tuple[float, int, str] | None = None
     for delimiter in DELIMITERS:
         records = _records(text, delimiter)
-        width, count = Counter(len(record.cells) for record in records).most_common(1)[0]
+        width, count = _widths(records).most_common(1)[0]
         share = count / len(records)
         enough = SHARE_OF_ROWS * (0.5 if len(records) < 20 else 1)
         if width > 1 and share >= enough and (best is None or (share, width) > best[:2]):
@@ -152,7 +161,7 @@ def _footer_count(text: str, delimiter: str, width: int) -> int:
     records = _records(tail, delimiter)
     count = 0
     for record in reversed(records):
-        filled = [cell for cell in record.cells if cell.strip()]
+        filled = list(filter(str.strip, record.cells))
         if len(record.cells) == width and len(filled) > 1:
             break
         count += 1
@@ -161,9 +170,9 @@ def _footer_count(text: str, delimiter: str, width: int) -> int:
 
 def _is_header(records: Sequence[Sequence[str]]) -> bool:
     """Return whether the first line names the columns: cells without numbers, of which some may be empty."""
-    first = [cell.strip() for cell in records[0]]
-    named = [cell for cell in first if cell]
-    return len(named) > len(first) / 2 and not any(_NUMBER.fullmatch(cell) for cell in named)
+    first = records[0]
+    named = list(filter(None, map(str.strip, first)))
+    return len(named) > len(first) / 2 and not any(map(_NUMBER.fullmatch, named))
 
 
 def _find_marks(records: Sequence[Sequence[str]], delimiter: str) -> tuple[str, str]:
@@ -171,18 +180,17 @@ def _find_marks(records: Sequence[Sequence[str]], delimiter: str) -> tuple[str, 
     columns = list(zip(*[record for record in records if len(record) == len(records[0])], strict=False)) if records else []
     votes: Counter[tuple[str, str]] = Counter()
     for column in columns:
-        cells = [cell.strip() for cell in column if cell.strip()]
+        cells = list(filter(None, map(str.strip, column)))
         for marks, pattern in _GROUPED.items():
             grouped_count = sum(bool(pattern.fullmatch(cell)) for cell in cells)
-            if grouped_count and all(_PLAIN[marks].fullmatch(cell) for cell in cells):
+            if grouped_count and all(map(_PLAIN[marks].fullmatch, cells)):
                 votes[marks] += grouped_count
-        if delimiter != "," and cells and any(_COMMA.fullmatch(cell) for cell in cells):
-            others = [cell for cell in cells if not re.fullmatch(r"[+-]?\d+(,\d+)?", cell)]
-            votes[(",", "")] += 0 if others else len(cells)
+        if delimiter != "," and cells and any(map(_COMMA.fullmatch, cells)):
+            votes[(",", "")] += len(cells) if all(map(_WHOLE_OR_COMMA.fullmatch, cells)) else 0
     if not votes:
         return ".", ""
-    grouped = {marks: count for marks, count in votes.items() if marks[1]}
-    decimal_comma = votes[(",", "")]
+    grouped = dict(votes)
+    decimal_comma = grouped.pop((",", ""), 0)  # the marks without any between groups
     best = max(grouped, key=grouped.__getitem__) if grouped else (",", "")
     if decimal_comma and best[0] == ".":  # 1,234 may be a group of three or a decimal: others say which
         return ",", ""

@@ -4,19 +4,22 @@ import gzip
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ae_models.names import names_not_in
 from aeops.data.sources.row_values import cell_text
 from aeops.data.sources.texts import JSON_SUFFIXES, Records, list_text_files, read_records
 from aeops.errors import DataError, UsageError
 from aeops.intake.common_sections import data_section, gate_section, threshold_section
-from aeops.intake.proposal import Choices, Proposal, Understanding, source_path, split_labels
+from aeops.intake.proposal import Choices, Proposal, Understanding, find_name, names_among, source_path, split_labels
 from aeops.intake.recipe_text import Entry
-from aeops.intake.sizing import SplitSizes, batch_for, split_sizes
+from aeops.intake.sizing import SplitSizes, batch_for, count_normal, split_sizes
+from aeops.intake.wording import format_counts, format_reasons, utf8_length
 from aeops.kinds.decoding import DecodeError, decode_errors
 from aeops.kinds.text import describe_text
 from aeops.recipe.table_sources import TextFormat, TextsSource
@@ -68,7 +71,7 @@ def propose_texts(path: Path, root: Path, dataset: str, choices: Choices, dialec
     texts = [text for text in records.texts if text and text.strip()]
     if not texts:
         raise DataError(f"{path}: expected texts, got none")
-    counts = Counter(cell_text(cell) for cell in records.cells["labels"])
+    counts = Counter(map(cell_text, records.cells["labels"]))
     counts.pop("", None)
     labels_found = dict(sorted(counts.items())) if source.labels is not None else {}
     if len(labels_found) > MOST_LABELS:
@@ -84,7 +87,7 @@ def _json_source(path: Path, understood: Understanding, choices: Choices) -> Tex
     rows = _json_rows(path)
     if not rows:
         raise DataError(f"{path}: expected a JSON object a line, got none in the first {LOOKED_LINES:,} lines")
-    keys = list(dict.fromkeys(key for row in rows for key in row))
+    keys = list(dict.fromkeys(chain.from_iterable(rows)))
     for option, key in (
         ("--text", choices.text),
         ("--labels", choices.labels),
@@ -96,9 +99,9 @@ def _json_source(path: Path, understood: Understanding, choices: Choices) -> Tex
     text = choices.text or _text_key(rows, keys)
     if text is None:
         raise DataError(f"{path}: none of the keys {', '.join(keys)} holds texts: name it by --text KEY")
-    labels = choices.labels or next((key for key in keys if key.lower() in LABEL_NAMES and _is_label(rows, key)), None)
-    identity = choices.identity or next((key for key in keys if key.lower() in ID_NAMES and _is_id(rows, key)), None)
-    others = [key for key in keys if key not in (text, labels, identity, choices.group)]
+    labels = choices.labels or _first_key(rows, names_among(keys, LABEL_NAMES), _is_label)
+    identity = choices.identity or _first_key(rows, names_among(keys, ID_NAMES), _is_id)
+    others = names_not_in(keys, (text, labels, identity, choices.group))
     if others:
         understood.oddities.append(f"keys that are not read: {', '.join(others)}")
     return TextsSource(understood.source, text, labels=None if labels == "none" else labels, id=identity, group=choices.group)
@@ -124,6 +127,15 @@ def _json_rows(path: Path) -> list[Mapping[str, Any]]:
     return rows
 
 
+def _first_key(
+    rows: Sequence[Mapping[str, Any]], keys: Sequence[str], is_fitting: Callable[[Sequence[Mapping[str, Any]], str], bool]
+) -> str | None:
+    for key in keys:
+        if is_fitting(rows, key):
+            return key
+    return None
+
+
 def _text_key(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> str | None:
     """Return the key with texts: one that is called so, else that of the longest texts."""
     lengths = {}
@@ -131,9 +143,10 @@ def _text_key(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> str | N
         values = [row[key] for row in rows if isinstance(row.get(key), str)]
         if len(values) > len(rows) / 2:
             lengths[key] = sum(map(len, values)) / len(values)
-    named = [key for key in TEXT_NAMES for found in lengths if found.lower() == key and lengths[found] >= 8]
-    if named:
-        return next(found for found in lengths if found.lower() == named[0])
+    for name in TEXT_NAMES:
+        for key, length in lengths.items():
+            if key.lower() == name and length >= 8:
+                return find_name(list(lengths), (name,))
     longest = max(lengths, key=lengths.__getitem__, default=None)
     return longest if longest is not None and lengths[longest] >= 8 else None
 
@@ -154,15 +167,15 @@ def _is_id(rows: Sequence[Mapping[str, Any]], key: str) -> bool:
 def _describe(
     understood: Understanding, records: Records, texts: Sequence[str], source: TextsSource, labels: Mapping[str, int]
 ) -> None:
-    lengths = np.array([len(text.encode(errors="replace")) for text in texts])
-    low, middle, high = (int(value) for value in np.quantile(lengths, (0, 0.5, 1)))
+    lengths = list(map(utf8_length, texts))
+    low, middle, high = map(int, np.quantile(lengths, (0, 0.5, 1)))
     where = f"key or column {source.text}" if source.text else f"each {source.unit}"
     understood.facts += [
         ("kind", f"text: {len(records.texts):,} texts, {where} of {understood.source}"),
         ("lengths", f"{low:,} to {high:,} bytes, median {middle:,}"),
     ]
     if labels:
-        shown = ", ".join(f"{name} ({count:,})" for name, count in labels.items())
+        shown = format_counts(labels.items())
         understood.facts.append(("labels", f"{source.labels}: {shown}"))
     for title, key in (("ids", source.id), ("groups", source.group)):
         if key is not None:
@@ -174,7 +187,7 @@ def _describe(
     if copies:
         understood.oddities.append(f"{copies:,} texts are equal to another one: accepted, and never on two sides of a split")
     if records.set_aside:
-        shown = "; ".join(f"{name}: {reason}" for name, reason in list(records.set_aside.items())[:3])
+        shown = format_reasons(records.set_aside, 3)
         understood.oddities.append(f"{len(records.set_aside):,} lines are no texts, and will be set aside: {shown}")
 
 
@@ -193,9 +206,9 @@ def _recipe(
     labels = list(label_counts) if len(label_counts) > 1 else []
     bad = len(records.set_aside) + len(records.texts) - len(texts)
     bad_share = bad / max(1, len(records.texts) + len(records.set_aside))
-    normal = (sum(label_counts.values()) if labels else len(texts)) - sum(label_counts[name] for name in anomalies)
+    normal = count_normal(sum(label_counts.values()) if labels else len(texts), label_counts, anomalies)
     sizes = split_sizes(int(normal * (1 - bad_share)))
-    lengths = np.array([len(text.encode(errors="replace")) for text in texts])
+    lengths = np.array(list(map(utf8_length, texts)))
     longest = float(np.quantile(lengths, 0.95))
     length = next((one for one in LENGTHS if one >= longest), LENGTHS[-1])
     cut = int((lengths > length).sum())
@@ -233,8 +246,14 @@ def _source_entries(source: TextsSource, has_labels: bool) -> list[Entry]:
     return entries
 
 
+def _letter_share(text: str, length: int) -> float:
+    """Return the share of letters in the first `length` bytes of a text."""
+    stored = text.encode(errors="replace")[:length].decode(errors="ignore")
+    return describe_text(stored)["letters"]
+
+
 def _validate_section(texts: Sequence[str], length: int, bad_share: float) -> Entry:
-    letters = [describe_text(text.encode(errors="replace")[:length].decode(errors="ignore"))["letters"] for text in texts[:5000]]
+    letters = [_letter_share(text, length) for text in texts[:5000]]
     low = math.floor(float(np.quantile(letters, 0.01)) * 50) / 100
     return Entry(
         "validate",

@@ -1,5 +1,6 @@
 """Writes a proposed recipe to recipes/NAME.yaml, once its text is read without a mistake."""
 
+import re
 import tempfile
 from pathlib import Path
 
@@ -38,8 +39,7 @@ def dataset_name(recipe: str) -> str:
     >>> dataset_name("Line-2.b")
     'line-2-b'
     """
-    text = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "-_") else "-" for letter in recipe.lower())
-    return text.strip("-_") or "data"
+    return re.sub(r"[^a-z0-9_-]", "-", recipe.lower()).strip("-_") or "data"
 
 
 def write_recipe(project: Project, name: str, text: str) -> Path:

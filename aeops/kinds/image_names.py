@@ -1,6 +1,7 @@
 """Names and first bytes of image files. Standard library only."""
 
 import os.path
+from itertools import chain
 
 IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 SUFFIXES_OF_FORMATS = {
@@ -10,7 +11,7 @@ SUFFIXES_OF_FORMATS = {
     "TIFF": (".tif", ".tiff"),
     "WEBP": (".webp",),
 }
-IMAGE_SUFFIXES = tuple(suffix for suffixes in SUFFIXES_OF_FORMATS.values() for suffix in suffixes)
+IMAGE_SUFFIXES = tuple(chain.from_iterable(SUFFIXES_OF_FORMATS.values()))
 _FIRST_BYTES = ((b"\x89PNG\r\n\x1a\n", "PNG"), (b"\xff\xd8\xff", "JPEG"), (b"BM", "BMP"), (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"))
 
 

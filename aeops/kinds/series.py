@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ae_models.names import names_of
 from ae_models.spec import LARGEST_EXCESS, REFUSE_MISSING
 from aeops.errors import DataError
 from aeops.kinds.arrays import (
@@ -230,7 +231,7 @@ class SeriesKind(ArrayKind):
         """See `DataKind.moments`; low and high may be one for each channel."""
         if np.ndim(low) == 0:
             return super().moments(samples, low, high)
-        lows, highs = (np.asarray(ends, np.float64)[:, np.newaxis] for ends in (low, high))
+        lows, highs = np.asarray(low, np.float64)[:, np.newaxis], np.asarray(high, np.float64)[:, np.newaxis]
         return super().moments((np.asarray(samples, np.float64) - lows) / (highs - lows), 0.0, 1.0)
 
     # ------------------------------------------------------------ the model
@@ -271,9 +272,11 @@ class SeriesKind(ArrayKind):
         """See `DataKind.expected_values`."""
         if not spec.channels:
             return super().expected_values(spec)
-        lows, highs = (ends.reshape(-1).tolist() for ends in spec.allowed_range)
-        names = [channel.name for channel in spec.channels]
-        return ", ".join(f"{name} from {low:g} to {high:g}" for name, low, high in zip(names, lows, highs, strict=True))
+        lows, highs = spec.allowed_range
+        ranges = []
+        for channel, low, high in zip(spec.channels, lows.flat, highs.flat, strict=True):
+            ranges.append(f"{channel.name} from {low:g} to {high:g}")
+        return ", ".join(ranges)
 
     def served_schema(self, spec: SampleSpec) -> ColumnSchema:
         """See `DataKind.served_schema`: windows of raw values, float32 (n, channels, steps)."""
@@ -289,13 +292,13 @@ class SeriesKind(ArrayKind):
         """See `DataKind.describe_samples`."""
         if not spec.channels or spec.steps is None:
             return super().describe_samples(shape, spec)
-        names = ", ".join(channel.name for channel in spec.channels)
+        names = ", ".join(names_of(spec.channels))
         return f"windows of {spec.steps.length} steps of {spec.steps.every:g} s with the channels {names}"
 
     def page_form(self, spec: "InputSpec") -> PageForm:
         """See `DataKind.page_form`."""
         if spec.channels and spec.steps is not None:
-            names = ", ".join(name for name in (spec.steps.time, spec.steps.machine, *(c.name for c in spec.channels)) if name)
+            names = ", ".join(filter(None, (spec.steps.time, spec.steps.machine, *names_of(spec.channels))))
             return PageForm(
                 intro=f"This recipe takes readings with the columns {names}; {spec.steps.length} steps of {spec.steps.every:g} s "
                 "make a window. Of a longer file choose which.",

@@ -15,8 +15,12 @@ def svg_polyline(values: np.ndarray, style: str, spec: SampleSpec) -> str:
     """Return values (steps,) in raw units as a line of the SVG."""
     steps = np.linspace(0, CURVES_WIDTH, len(values))
     y_values = CURVES_HEIGHT - (values - spec.low) / spec.span * (CURVES_HEIGHT - CURVES_MARGIN)
-    points = [f"{step:.1f},{y_value:.1f}" for step, y_value in zip(steps, y_values, strict=True)]
-    return f'<polyline class="{style}" points="{" ".join(points)}"/>'
+    return _polyline(steps, y_values, style)
+
+
+def _polyline(steps: np.ndarray, y_values: np.ndarray, style: str) -> str:
+    points = " ".join(f"{step:.1f},{y_value:.1f}" for step, y_value in zip(steps, y_values, strict=True))
+    return f'<polyline class="{style}" points="{points}"/>'
 
 
 def svg_channels(batch: np.ndarray, style: str, spec: SampleSpec) -> list[str]:
@@ -73,6 +77,5 @@ def _broken_line(values: np.ndarray, style: str, low: float, span: float) -> lis
     for part in np.split(np.arange(len(values)), edges):
         if is_drawn[part[0]]:
             y_values = CHANNEL_HEIGHT - CURVES_MARGIN - (values[part] - low) / span * (CHANNEL_HEIGHT - 2 * CURVES_MARGIN)
-            points = " ".join(f"{step:.1f},{y_value:.1f}" for step, y_value in zip(steps[part], y_values, strict=True))
-            lines.append(f'<polyline class="{style}" points="{points}"/>')
+            lines.append(_polyline(steps[part], y_values, style))
     return lines

@@ -12,7 +12,7 @@ import numpy as np
 
 from ae_models.spec import StepsSpec
 from aeops.errors import DataError
-from aeops.kinds.series_grid import MAX_STEPS
+from aeops.kinds.series_grid import MAX_STEPS, mean_by_cell
 from aeops.kinds.series_readings import Readings
 
 
@@ -90,10 +90,12 @@ def extend_feed(state: FeedState | None, readings: Readings, steps: StepsSpec, m
     is_new = cells > last
     values = np.zeros((0, readings.values.shape[1])) if state is None else state.values
     windows, times = [], []
-    own_cells, own_values = _step_means(cells[is_new], readings.values[is_new])
-    if len(own_cells) > most:
-        raise DataError(f"expected at most {most:,} steps in one request, got {len(own_cells):,}: send fewer readings at once")
-    for cell, value in zip(own_cells.tolist(), own_values, strict=True):
+    new_steps = mean_by_cell(cells[is_new], readings.values[is_new])
+    if len(new_steps.cells) > most:
+        raise DataError(
+            f"expected at most {most:,} steps in one request, got {len(new_steps.cells):,}: send fewer readings at once"
+        )
+    for cell, value in zip(new_steps.cells.tolist(), new_steps.means, strict=True):
         values = np.concatenate([_bridge(values, cell - last - 1, value, steps.fill), value[np.newaxis]])[-steps.length :]
         last = cell
         if len(values) == steps.length:
@@ -106,17 +108,6 @@ def extend_feed(state: FeedState | None, readings: Readings, steps: StepsSpec, m
         stacked = np.stack(windows).astype(np.float32) if windows else np.zeros(shape, np.float32)
     waiting = max(0, steps.length - 1 - len(kept)) if not windows else 0
     return FeedSteps(new_state, np.array(times), stacked, int((~is_new).sum()), waiting)
-
-
-def _step_means(cells: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the steps in the order of time, and the mean of each channel's values at them; NaN where a channel has none."""
-    used, places = np.unique(cells, return_inverse=True)
-    sums, counts = (np.zeros((len(used), values.shape[1])) for _ in range(2))
-    has_value = ~np.isnan(values)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        np.add.at(sums, places, np.where(has_value, values, 0.0))
-        np.add.at(counts, places, has_value)
-        return used, np.where(np.isnan(sums), np.inf, sums) / np.where(counts > 0, counts, np.nan)
 
 
 def _bridge(values: np.ndarray, gap: int, value: np.ndarray, fill: int) -> np.ndarray:

@@ -10,8 +10,9 @@ Each machine has a grid of its own, which begins with its first reading. Of each
 - An infinite value, or text in the place of a number: the step has it, whatever else was read there.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -89,13 +90,19 @@ def to_steps(readings: Readings, steps: StepsSpec, labels: np.ndarray | None = N
         part, counts = _machine_steps(readings, rows, steps, machine, labels, label_count)
         parts.append(part)
         totals += counts
-    columns: Mapping[str, np.ndarray] = {
-        name: np.concatenate([part[name] for part in parts]) for name in ("times", "values", "readings", "mistyped")
-    }
-    names = np.repeat(machines, [len(part["times"]) for part in parts])
-    label_counts = np.concatenate([part["labels"] for part in parts]) if labels is not None else None
-    facts = GridFacts(len(readings.times), *map(int, totals))
-    return Steps(names, columns["times"], columns["values"], columns["readings"], columns["mistyped"], label_counts, facts)
+    return Steps(
+        machines=np.repeat(machines, [len(part["times"]) for part in parts]),
+        times=_concatenate(parts, "times"),
+        values=_concatenate(parts, "values"),
+        readings=_concatenate(parts, "readings"),
+        mistyped=_concatenate(parts, "mistyped"),
+        label_counts=_concatenate(parts, "labels") if labels is not None else None,
+        facts=GridFacts(len(readings.times), *map(int, totals)),
+    )
+
+
+def _concatenate(parts: Sequence[Mapping[str, np.ndarray]], name: str) -> np.ndarray:
+    return np.concatenate([part[name] for part in parts])
 
 
 def _machine_steps(
@@ -106,18 +113,12 @@ def _machine_steps(
     has_value = ~np.isnan(values)
     late = _count_late(times, rows, has_value, machine)
     first = times.min()
-    cells = np.rint((times - first) / steps.every).astype(np.int64)
-    used, place = np.unique(cells, return_inverse=True)
+    used, place, counts, means = mean_by_cell(np.rint((times - first) / steps.every).astype(np.int64), values)
     if used[-1] >= MAX_STEPS:
         raise DataError(
             f"{_named(machine)}readings from {describe_time(first)} to {describe_time(float(times.max()))} make {used[-1] + 1:,} "
             f"steps of {steps.every:g} s, expected at most {MAX_STEPS:,}: is a time stamp wrong, or input.steps.every?"
         )
-    with np.errstate(invalid="ignore", divide="ignore"):  # no value at all, or infinite ones of both signs
-        sums, counts = (np.zeros((len(used), values.shape[1])) for _ in range(2))
-        np.add.at(sums, place, np.where(has_value, values, 0.0))
-        np.add.at(counts, place, has_value)
-        means = np.where(np.isnan(sums), np.inf, sums) / np.where(counts > 0, counts, np.nan)
     read_counts = np.bincount(place, minlength=len(used))
     repeated = _count_repeated(times, has_value)
     filled_cells, filled_values = _fill_gaps(used, means, steps.fill)
@@ -139,6 +140,34 @@ def _machine_steps(
     merged = int(np.clip(counts - 1, 0, None).sum(axis=0).max(initial=0))
     gaps = int((np.diff(filled_cells) > 1).sum())
     return part, np.array([repeated, late, merged, filled, gaps])
+
+
+class CellMeans(NamedTuple):
+    """Values of readings, by the cells of a grid that they fall into.
+
+    Attributes:
+        cells: those with readings, ascending, int64 (k,).
+        places: of each reading's cell among them, (n,).
+        counts: of the values of each cell and channel, float64 (k, channels).
+        means: of these values, (k, channels); NaN where there are none, infinite where one of them is.
+    """
+
+    cells: np.ndarray
+    places: np.ndarray
+    counts: np.ndarray
+    means: np.ndarray
+
+
+def mean_by_cell(cells: np.ndarray, values: np.ndarray) -> CellMeans:
+    """Return the mean of each channel's values (n, channels) in each cell, given the cell of each reading, (n,)."""
+    used, places = np.unique(cells, return_inverse=True)
+    has_value = ~np.isnan(values)
+    sums, counts = np.zeros((len(used), values.shape[1])), np.zeros((len(used), values.shape[1]))
+    with np.errstate(invalid="ignore", divide="ignore"):  # no value at all, or infinite ones of both signs
+        np.add.at(sums, places, np.where(has_value, values, 0.0))
+        np.add.at(counts, places, has_value)
+        means = np.where(np.isnan(sums), np.inf, sums) / np.where(counts > 0, counts, np.nan)
+    return CellMeans(used, places, counts, means)
 
 
 def _count_late(times: np.ndarray, rows: np.ndarray, has_value: np.ndarray, machine: str) -> int:

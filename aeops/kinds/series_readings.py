@@ -4,6 +4,7 @@ Two forms, told apart by the names: wide, with a column for each channel, and lo
 `channel` and `value`. `aeops.kinds.series_grid` brings readings to the steps of a grid. numpy and the standard library only.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,6 +13,8 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from ae_models.mappings import map_values
+from ae_models.names import names_not_in, names_of
 from ae_models.spec import NUMBER, ChannelSpec, ColumnSpec, StepsSpec, join_names, suggest_match
 from aeops.errors import DataError
 from aeops.kinds.table_cells import ParsedColumn, parse_column, shorten_cell
@@ -64,7 +67,9 @@ def read_columns(
     """
     wanted = [steps.time, *([] if steps.machine is None else [steps.machine]), *([] if labels is None else [labels])]
     long_form = is_long(list(columns), channels)
-    _require_columns(list(columns), [*wanted, *([] if long_form else [channel.name for channel in channels])])
+    if not long_form:
+        wanted += names_of(channels)
+    _require_columns(list(columns), wanted)
     count = len(columns[steps.time])
     if not count:
         raise DataError("expected one reading or more, got none")
@@ -79,9 +84,9 @@ def read_columns(
 
 
 def _require_columns(found: Sequence[str], wanted: Sequence[str]) -> None:
-    missing = [name for name in wanted if name not in found]
+    missing = names_not_in(wanted, found)
     if missing:
-        added = [name for name in found if name not in wanted]
+        added = names_not_in(found, wanted)
         got = join_names(list(map(str, found))[:NAMED_COLUMNS]) or "none"
         raise DataError(
             f"expected readings with the column {join_names(missing[:NAMED_COLUMNS])}, or in the long form with {CHANNEL_COLUMN} "
@@ -90,36 +95,45 @@ def _require_columns(found: Sequence[str], wanted: Sequence[str]) -> None:
 
 
 def _read_wide(columns: Mapping[str, Any], channels: Sequence[ChannelSpec], from_text: bool) -> tuple[np.ndarray, dict[int, str]]:
-    parsed = [parse_column(ColumnSpec(channel.name), columns[channel.name], from_text) for channel in channels]
-    problems: dict[int, list[str]] = {}
-    for channel, column in zip(channels, parsed, strict=True):
+    channel_values = []
+    problems: defaultdict[int, list[str]] = defaultdict(list)
+    for name in names_of(channels):
+        column = parse_column(ColumnSpec(name), columns[name], from_text)
+        channel_values.append(column.values)
         for row, cell in column.mistyped.items():
-            problems.setdefault(row, []).append(f"{channel.name}: {cell}")
-    values = np.stack([column.values for column in parsed], axis=1)
-    return values, {row: "; ".join(cells) for row, cells in problems.items()}
+            problems[row].append(f"{name}: {cell}")
+    return np.stack(channel_values, axis=1), map_values("; ".join, problems)
 
 
 def _read_long(columns: Mapping[str, Any], channels: Sequence[ChannelSpec], from_text: bool) -> tuple[np.ndarray, dict[int, str]]:
     parsed: ParsedColumn = parse_column(ColumnSpec(VALUE_COLUMN, type=NUMBER), columns[VALUE_COLUMN], from_text)
-    names = np.asarray([str(cell) for cell in columns[CHANNEL_COLUMN]], dtype=str)
-    absent = [channel.name for channel in channels if channel.name not in names]
+    names = np.asarray(list(map(str, columns[CHANNEL_COLUMN])), dtype=str)
+    found = set(names.tolist())
+    absent = names_not_in(names_of(channels), found)
     if absent:
-        found = join_names(sorted(set(names.tolist()))[:NAMED_COLUMNS])
-        raise DataError(f"expected readings of the channel {join_names(absent)}, got none: the channels are {found}")
+        got = join_names(sorted(found)[:NAMED_COLUMNS])
+        raise DataError(f"expected readings of the channel {join_names(absent)}, got none: the channels are {got}")
     values = np.full((len(names), len(channels)), np.nan)
     mistyped = {}
     for place, channel in enumerate(channels):
         rows = names == channel.name
         values[rows, place] = parsed.values[rows]
-    known = {channel.name for channel in channels}
+    known = set(names_of(channels))
     for row, cell in parsed.mistyped.items():
         if names[row] in known:
             mistyped[row] = f"{names[row]}: {cell}"
     return values, mistyped
 
 
+def _machine_text(cell: Any) -> str:
+    """Return a cell as text; nothing for a missing one."""
+    if cell is None or cell != cell:
+        return ""
+    return str(cell)
+
+
 def _read_machines(cells: Any, column: str) -> np.ndarray:
-    machines = np.array(["" if cell is None or cell != cell else str(cell) for cell in list(cells)], dtype=str)
+    machines = np.array(list(map(_machine_text, cells)), dtype=str)
     for row in np.flatnonzero(machines == "")[:1].tolist():
         raise DataError(f"row {row}, column {column}: expected the name of a machine or a run, got nothing")
     for name in np.unique(machines).tolist():

@@ -67,8 +67,8 @@ def score_series(detector: WindowScorer, windows: SeriesWindows, outputs: Mappin
     threshold = float(detector.bundle["threshold"]["value"])
     step_scores = average_scores(outputs["score"], windows.starts, windows.length, steps)
     reconstruction = average_values(outputs["reconstruction"], windows.starts, steps)
-    low, high = (ends.reshape(-1) for ends in spec.value_range)
-    residuals = np.square((windows.values - reconstruction) / (high - low))
+    low, high = spec.value_range
+    residuals = np.square((windows.values - reconstruction) / (high - low).reshape(-1))
     is_alarmed = alarmed_steps(step_scores, np.asarray(outputs["is_anomaly"], bool), windows, threshold)
     alarms = find_intervals(is_alarmed, step_scores, residuals, windows, spec.channels)
     return SeriesScores(windows, outputs, step_scores, reconstruction, residuals, is_alarmed, alarms, threshold)

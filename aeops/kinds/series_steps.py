@@ -13,6 +13,7 @@ from ae_models.spec import ChannelSpec
 from aeops.kinds.results import SAMPLE_COLUMNS, ExpectedRange, ExpectedValue, open_range
 from aeops.kinds.series_grid import MISTYPED_BYTES, Steps
 from aeops.kinds.series_readings import MACHINE_BYTES
+from aeops.kinds.table_cells import decode_texts
 
 if TYPE_CHECKING:
     from ae_models.spec import InputSpec
@@ -36,7 +37,10 @@ LATEST_READING = 1.5  # steps: readings that come less often do not make a serie
 def step_dtype(channels: Sequence[ChannelSpec]) -> np.dtype:
     """Return the dtype of a block of steps."""
     fields: list[tuple[str, str]] = [(MACHINE, f"S{MACHINE_BYTES}"), (TIME, "f8")]
-    return np.dtype([*fields, *((channel.name, "f8") for channel in channels), (MISTYPED, f"S{MISTYPED_BYTES}")])
+    for channel in channels:
+        fields.append((channel.name, "f8"))
+    fields.append((MISTYPED, f"S{MISTYPED_BYTES}"))
+    return np.dtype(fields)
 
 
 def step_rows(steps: Steps, channels: Sequence[ChannelSpec]) -> np.ndarray:
@@ -62,9 +66,10 @@ def to_columns(block: np.ndarray, channels: Sequence[ChannelSpec]) -> dict[str, 
     """Return a block as columns by name, as Parquet holds them: times in microseconds, UTC."""
     times = np.rint(block[TIME] * 1e6).astype("int64").astype("datetime64[us]")
     columns: dict[str, Any] = {MACHINE: machine_names(block).astype(object), TIME: times}
-    columns |= {channel.name: block[channel.name] for channel in channels}
+    for channel in channels:
+        columns[channel.name] = block[channel.name]
     if (block[MISTYPED] != b"").any():
-        columns[MISTYPED] = [text.decode(errors="replace") for text in block[MISTYPED].tolist()]
+        columns[MISTYPED] = decode_texts(block[MISTYPED].tolist())
     return columns
 
 
@@ -72,13 +77,12 @@ def from_columns(columns: Mapping[str, Any], channels: Sequence[ChannelSpec]) ->
     """Return the block of columns that `to_columns` made."""
     times = np.asarray(columns[TIME])
     block = np.zeros(len(times), step_dtype(channels))
-    block[MACHINE] = [name.encode() for name in columns[MACHINE]]
+    block[MACHINE] = list(map(str.encode, columns[MACHINE]))
     block[TIME] = (times.astype("datetime64[us]") - np.datetime64(0, "us")) / np.timedelta64(1, "s")
     for channel in channels:
-        values = np.array([np.nan if value is None else value for value in columns[channel.name]], np.float64)
-        block[channel.name] = values
+        block[channel.name] = np.array(columns[channel.name], np.float64)  # None becomes NaN
     if MISTYPED in columns:
-        block[MISTYPED] = [text.encode() for text in columns[MISTYPED]]
+        block[MISTYPED] = list(map(str.encode, columns[MISTYPED]))
     return block
 
 
@@ -101,14 +105,17 @@ def machine_facts(steps: Steps, every: float, channels: Sequence[ChannelSpec]) -
         present = ~np.isnan(values)
         has_reading = present & (steps.readings[own] > 0)[:, np.newaxis]
         coverage = float(has_reading.sum(axis=0).min()) / grid_steps
-        constant = [
-            channel.name
-            for place, channel in enumerate(channels)
-            if _is_constant(values[:, place][present[:, place]]) and stop - start > 1
-        ]
+        constant = []
+        for place, channel in enumerate(channels):
+            if _is_constant(values[:, place][present[:, place]]) and stop - start > 1:
+                constant.append(channel.name)
         for name, value in (("every", median), ("coverage", round(coverage, 9)), ("constant", ", ".join(constant))):
             facts[name] += [value] * (stop - start)
-    return {name: np.asarray(values, dtype=object if name == "constant" else None) for name, values in facts.items()}
+    return {
+        "every": np.asarray(facts["every"]),
+        "coverage": np.asarray(facts["coverage"]),
+        "constant": np.asarray(facts["constant"], dtype=object),
+    }
 
 
 def _is_constant(values: np.ndarray) -> bool:

@@ -247,5 +247,9 @@ def _speaking_channels(
     if not total > 0 or not np.isfinite(total):
         return ()
     order = np.argsort(-sums, kind="stable")
-    shares = [(channels[place].name, float(sums[place]) / total) for place in order.tolist()]
-    return tuple(pair for index, pair in enumerate(shares) if index == 0 or pair[1] >= SPEAKING_SHARE)
+    speaking: list[tuple[str, float]] = []
+    for place in order.tolist():
+        share = float(sums[place]) / total
+        if not speaking or share >= SPEAKING_SHARE:  # the loudest always speaks
+            speaking.append((channels[place].name, share))
+    return tuple(speaking)

@@ -5,13 +5,14 @@ never see: they send rows by the names of the columns. See docs/tables.md.
 """
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ae_models.names import names_in, names_not_in, names_of
 from ae_models.spec import BOOLEAN, CATEGORY, DATE, INTEGER
 from aeops.errors import DataError
 from aeops.kinds.decoding import DecodeError, decode_errors
@@ -34,7 +35,7 @@ from aeops.kinds.results import (
     shorten_list,
 )
 from aeops.kinds.samples import FileSamples, FitOptions, FittedSample, NumberedNames, SampleSpec
-from aeops.kinds.table_cells import describe_value, plain_value
+from aeops.kinds.table_cells import decode_texts, describe_value, plain_value
 from aeops.kinds.table_encoder import TableEncoder, describe_usual
 from aeops.kinds.table_rows import (
     MISTYPED,
@@ -83,6 +84,8 @@ class TableKind(KindDefaults):
     def read_file(self, path: Path, spec: SampleSpec) -> FileSamples:
         """Read a CSV or Parquet file by the names of its columns.
 
+        A row is named by the column that held the ids of the training rows, where the file has it, else by its number.
+
         Raises:
             UsageError: there is no such file.
             DataError: it cannot be read, lacks a column, or has a cell that is not of its column's type.
@@ -92,7 +95,11 @@ class TableKind(KindDefaults):
             rows = rows_of_columns(columns, column_specs(spec), from_text)
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
-        return FileSamples(NumberedNames(path.name, range(len(rows))), rows)
+        numbers = NumberedNames(path.name, range(len(rows)))
+        id_column = spec.rules.id if spec.rules else ""
+        if id_column not in columns:
+            return FileSamples(numbers, rows)
+        return FileSamples(name_rows(columns[id_column], numbers), rows)
 
     def fit_sample(self, content: bytes, media_type: str, spec: SampleSpec, options: FitOptions) -> FittedSample:
         """See `DataKind.fit_sample`: a row as a JSON object, or CSV with a header line."""
@@ -166,9 +173,11 @@ class TableKind(KindDefaults):
 
     def to_table(self, block: np.ndarray, spec: "InputSpec") -> dict[str, Any] | None:
         """See `DataKind.to_table`: each column in its own type, with None where a value is missing."""
-        columns: dict[str, Any] = {column.name: _to_plain_column(column.type, block[column.name]) for column in spec.columns}
+        columns: dict[str, Any] = {}
+        for column in spec.columns:
+            columns[column.name] = _to_plain_column(column.type, block[column.name])
         if (block[MISTYPED] != b"").any():
-            columns[MISTYPED] = [text.decode(errors="replace") for text in block[MISTYPED].tolist()]
+            columns[MISTYPED] = decode_texts(block[MISTYPED].tolist())
         return columns
 
     def from_table(self, columns: Mapping[str, Any], spec: "InputSpec") -> np.ndarray:
@@ -179,7 +188,7 @@ class TableKind(KindDefaults):
         for column in spec.columns:
             rows[column.name] = parse_column(column, columns[column.name], from_text=False).values
         if MISTYPED in columns:
-            rows[MISTYPED] = [text.encode() for text in columns[MISTYPED]]
+            rows[MISTYPED] = list(map(str.encode, columns[MISTYPED]))
         return rows
 
     def table_expectations(self, spec: "InputSpec") -> list[ExpectedRange | ExpectedValue]:
@@ -211,20 +220,15 @@ class TableKind(KindDefaults):
 
     def learn_input(self, blocks: Iterable[np.ndarray], spec: "InputSpec") -> "InputSpec":
         """See `DataKind.learn_input`: the categories of each column, the most frequent first, then given ones that none has."""
-        counts: dict[str, Counter[bytes]] = {column.name: Counter() for column in spec.columns if column.type == CATEGORY}
+        columns = [column for column in spec.columns if column.type == CATEGORY]
+        counts: defaultdict[str, Counter[bytes]] = defaultdict(Counter)
         for block in blocks:
-            for name, counter in counts.items():
-                texts, numbers = np.unique(block[name], return_counts=True)
-                counter.update(dict(zip(texts.tolist(), numbers.tolist(), strict=True)))
+            for column in columns:
+                texts, numbers = np.unique(block[column.name], return_counts=True)
+                counts[column.name].update(dict(zip(texts.tolist(), numbers.tolist(), strict=True)))
         categories = {}
-        for column in spec.columns:
-            if column.type == CATEGORY:
-                found = sorted(counts[column.name].items(), key=lambda item: (-item[1], item[0]))
-                names = [text.decode(errors="replace") for text, _ in found if text][:MAX_CATEGORIES]
-                if column.categories:
-                    names = [name for name in names if name in column.categories]
-                    names += [name for name in column.categories if name not in names]
-                categories[column.name] = names
+        for column in columns:
+            categories[column.name] = _rank_categories(counts[column.name], column.categories)
         return spec.with_categories(categories)
 
     def prepared_form(self, block: np.ndarray, spec: "InputSpec") -> np.ndarray:
@@ -233,18 +237,17 @@ class TableKind(KindDefaults):
 
     def recode(self, samples: np.ndarray, columns: "Sequence[ColumnSpec]", served: SampleSpec) -> np.ndarray:
         """See `DataKind.recode`: a category that the other model does not know is unknown to it."""
-        names = [column.name for column in columns]
+        names = names_of(columns)
         rows = np.empty((len(samples), len(served.columns)))
         for index, column in enumerate(served.columns):
             if column.spec.name not in names:
                 raise DataError(f"the model has the column {column.spec.name}, and the samples have none of this name")
-            values = np.array(samples[:, names.index(column.spec.name)], np.float64)
+            place = names.index(column.spec.name)
+            values = np.array(samples[:, place], np.float64)
             if column.spec.type == CATEGORY:
-                given = columns[names.index(column.spec.name)].categories
-                codes = {name: code for code, name in enumerate(column.spec.categories)}
-                table = np.array([codes.get(name, len(codes)) for name in given] + [len(codes)], np.float64)
+                new_codes = _translate_codes(columns[place].categories, column.spec.categories)
                 present = ~np.isnan(values)
-                values[present] = table[values[present].astype(int).clip(0, len(given))]
+                values[present] = new_codes[values[present].astype(int).clip(0, len(new_codes) - 1)]
             rows[:, index] = values
         return rows
 
@@ -253,7 +256,7 @@ class TableKind(KindDefaults):
     def statistics(self, samples: np.ndarray, spec: "InputSpec") -> dict[str, np.ndarray]:
         """Return `cells_missing`, the count of values a row has not; `mistyped`, its cells of other types; `blank`: none."""
         missing = np.stack([_is_missing(samples[column.name]) for column in spec.columns], axis=1)
-        mistyped = np.array([text.decode(errors="replace") for text in samples[MISTYPED].tolist()], dtype=object)
+        mistyped = np.array(decode_texts(samples[MISTYPED].tolist()), dtype=object)
         return {"cells_missing": missing.sum(axis=1), "mistyped": mistyped, "blank": missing.all(axis=1)}
 
     def expectations(
@@ -292,9 +295,12 @@ class TableKind(KindDefaults):
 
     def example(self, spec: SampleSpec) -> Any:
         """See `DataKind.example`: the middle row, and one at the ends of the usual ranges."""
-        fill = np.array([column.fill for column in spec.columns])
-        ends = np.array([column.high if np.isfinite(column.high) else column.fill for column in spec.columns])
-        return np.stack([fill, np.where([column.spec.type == CATEGORY for column in spec.columns], fill, ends)])
+        middle_row, end_row = [], []
+        for column in spec.columns:
+            has_end = column.spec.type != CATEGORY and np.isfinite(column.high)
+            middle_row.append(column.fill)
+            end_row.append(column.high if has_end else column.fill)
+        return np.array([middle_row, end_row])
 
     def python_example(self, spec: SampleSpec) -> str:
         """See `DataKind.python_example`."""
@@ -306,8 +312,10 @@ class TableKind(KindDefaults):
 
     def plain_sample(self, sample: Any, spec: SampleSpec) -> Any:
         """See `DataKind.plain_sample`: an object by the names of the columns."""
-        pairs = zip(spec.columns, np.asarray(sample, np.float64).tolist(), strict=True)
-        return {column.spec.name: plain_value(column.spec, value) for column, value in pairs}
+        cells = {}
+        for column, value in zip(spec.columns, np.asarray(sample, np.float64).tolist(), strict=True):
+            cells[column.name] = plain_value(column.spec, value)
+        return cells
 
     def expected_values(self, spec: SampleSpec) -> str:
         """See `DataKind.expected_values`."""
@@ -335,7 +343,7 @@ class TableKind(KindDefaults):
         for served in spec.columns:
             kinds = [JSON_TYPES.get(served.spec.type, "number"), "null"]
             properties[served.spec.name] = {"type": kinds, "description": f"usually {describe_usual(served)}"}
-        return [{"type": "object", "properties": properties, "required": [column.name for column in column_specs(spec)]}]
+        return [{"type": "object", "properties": properties, "required": names_of(spec.columns)}]
 
     # ------------------------------------------------------------ evaluation
 
@@ -375,12 +383,15 @@ class TableKind(KindDefaults):
 
     def column_values(self, samples: np.ndarray, spec: SampleSpec) -> ColumnValues | None:
         """See `DataKind.column_values`: all but categories."""
-        places = [index for index, column in enumerate(spec.columns) if column.spec.type != CATEGORY]
-        chosen = [spec.columns[index] for index in places]
-        if not chosen:
+        places, number_columns = [], []
+        for place, column in enumerate(spec.columns):
+            if column.spec.type != CATEGORY:
+                places.append(place)
+                number_columns.append(column)
+        if not number_columns:
             return None
-        vectors = to_vectors(np.asarray(samples, np.float64)[:, places], chosen, spec.one_hot)
-        return ColumnValues([column.spec.name for column in chosen], vectors)
+        vectors = to_vectors(np.asarray(samples, np.float64)[:, places], number_columns, spec.one_hot)
+        return ColumnValues(names_of(number_columns), vectors)
 
     # ------------------------------------------------------------ what is shown
 
@@ -392,7 +403,7 @@ class TableKind(KindDefaults):
 
     def page_form(self, spec: "InputSpec") -> PageForm:
         """See `DataKind.page_form`."""
-        names = ", ".join(column.name for column in spec.columns[:6])
+        names = ", ".join(names_of(spec.columns[:6]))
         more = ", ..." if len(spec.columns) > 6 else ""
         return PageForm(
             intro=f"This recipe takes a row with the columns {names}{more}.",
@@ -419,8 +430,40 @@ class TableKind(KindDefaults):
         return blocks, ""
 
 
+def name_rows(ids: Iterable[object], numbers: Sequence[str]) -> list[str]:
+    """Return the id of each row as a text; its number, such as `parts.csv[3]`, where it has none."""
+    names = []
+    for row_id, number in zip(ids, numbers, strict=True):
+        if isinstance(row_id, float) and row_id.is_integer():
+            names.append(str(int(row_id)))  # whole numbers of Parquet come as floats
+        elif row_id is None or row_id != row_id or not str(row_id).strip():  # NaN differs from itself
+            names.append(number)
+        else:
+            names.append(str(row_id))
+    return names
+
+
 def _is_missing(values: np.ndarray) -> np.ndarray:
     return np.asarray(values == b"" if values.dtype.kind == "S" else np.isnan(values))
+
+
+def _translate_codes(categories: Sequence[str], new_categories: Sequence[str]) -> np.ndarray:
+    """Return the code among the new categories of each old code, the last one that of unknown categories, float64 (codes,)."""
+    codes = {name: code for code, name in enumerate(new_categories)}
+    new_codes = np.full(len(categories) + 1, len(codes), np.float64)
+    for code, name in enumerate(categories):
+        new_codes[code] = codes.get(name, len(codes))
+    return new_codes
+
+
+def _rank_categories(counts: Mapping[bytes, int], expected: Sequence[str]) -> list[str]:
+    """Return a column's categories, the most frequent first; where some are expected, these alone, those not met at the end."""
+    ranked_texts = sorted(counts, key=lambda text: (-counts[text], text))
+    names = decode_texts(filter(None, ranked_texts))[:MAX_CATEGORIES]
+    if not expected:
+        return names
+    met_names = names_in(names, expected)
+    return met_names + names_not_in(expected, met_names)
 
 
 def _to_plain_column(column_type: str, values: np.ndarray) -> Any:
@@ -428,14 +471,19 @@ def _to_plain_column(column_type: str, values: np.ndarray) -> Any:
     if column_type == CATEGORY:
         return [text.decode() if text else None for text in values.tolist()]
     if column_type == BOOLEAN:
-        return [None if np.isnan(value) else bool(value) for value in values]
+        return _to_plain_cells(values, bool)
     if column_type == DATE:
         microseconds = np.where(np.isnan(values), 0, values * 1e6)
         dates = microseconds.astype("int64").astype("datetime64[us]")
         return np.where(np.isnan(values), np.datetime64("NaT"), dates)
     if column_type == INTEGER and np.isfinite(values[~np.isnan(values)]).all():
-        return [None if np.isnan(value) else int(value) for value in values]
-    return [None if np.isnan(value) else float(value) for value in values]
+        return _to_plain_cells(values, int)
+    return _to_plain_cells(values, float)
+
+
+def _to_plain_cells(values: np.ndarray, convert: Callable[[float], Any]) -> list[Any]:
+    """Return numbers as Python holds them; None for a missing one."""
+    return [None if np.isnan(value) else convert(value) for value in values]
 
 
 KIND = TableKind()

@@ -5,7 +5,7 @@ bytes of UTF-8, empty where it is missing; `codes_of` makes its places in a tabl
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -164,10 +164,18 @@ _PARSERS: dict[str, Callable[[Any, bool], Any]] = {
 
 def codes_of(texts: np.ndarray, categories: Sequence[str]) -> np.ndarray:
     """Return the place of each text among categories, float64 (n,); NaN: it is empty; their number: none of them."""
-    known = {category.encode(): code for code, category in enumerate(categories)}
+    known: dict[bytes, float] = {}
+    for code, category in enumerate(categories):
+        known[category.encode()] = code
+    known[b""] = math.nan
     distinct, places = np.unique(texts, return_inverse=True)
-    codes = [math.nan if not text else float(known.get(text, len(categories))) for text in distinct.tolist()]
+    codes = [known.get(text, len(categories)) for text in distinct.tolist()]
     return np.asarray(codes, np.float64)[places.reshape(-1)]
+
+
+def decode_texts(contents: Iterable[bytes]) -> list[str]:
+    """Return texts of their UTF-8; bytes that are none become U+FFFD."""
+    return [content.decode(errors="replace") for content in contents]
 
 
 def describe_value(column: ColumnSpec, value: float) -> str:

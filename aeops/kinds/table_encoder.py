@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Mapping
+from itertools import compress
 from typing import Any
 
 import numpy as np
 
+from ae_models.names import names_of
 from ae_models.spec import BOOLEAN, CATEGORY, REFUSE_MISSING, SampleRules
 from aeops.errors import DataError
 from aeops.kinds.flags import FLAG_DTYPE, INFINITE, MISSING, OUT_OF_RANGE, REFUSED, UNKNOWN_CATEGORY, flag_bit
@@ -119,8 +121,8 @@ class TableEncoder:
                     "share": float(shares[index]),
                 }
             )
-        names = [self.spec.columns[index].spec.name for index in np.flatnonzero(is_unusual)]
-        explanation: Explanation = {"columns": columns, "unusual": names}
+        unusual_names = list(compress(names_of(self.spec.columns), is_unusual))
+        explanation: Explanation = {"columns": columns, "unusual": unusual_names}
         for name, bit in (("outside", OUT_OF_RANGE), ("missing", MISSING)):
             explanation[name] = int(unusual[bit].sum())  # type: ignore[literal-required]
         return explanation

@@ -11,11 +11,15 @@ import csv
 import gzip
 import io
 from collections.abc import Mapping, Sequence
+from itertools import chain
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ae_models.mappings import map_values
+from ae_models.names import names_not_in, names_of
 from ae_models.spec import CATEGORY, ColumnSpec, join_names, suggest_match
 from aeops.errors import DataError, UsageError
 from aeops.kinds.decoding import DecodeError, decode_errors, read_file_content
@@ -35,11 +39,10 @@ def column_specs(spec: SampleSpec) -> list[ColumnSpec]:
 
 def require_columns(found: Sequence[str], columns: Sequence[ColumnSpec], what: str = "rows") -> None:
     """Raise DataError where a column is missing."""
-    missing = [column.name for column in columns if column.name not in found]
+    missing = names_not_in(names_of(columns), found)
     if not missing:
         return
-    added = [name for name in found if name not in {column.name for column in columns}]
-    hint = suggest_match(missing[0], added)
+    hint = suggest_match(missing[0], names_not_in(found, names_of(columns)))
     named_missing, named_found = join_names(missing[:NAMED_COLUMNS]), join_names(list(map(str, found))[:NAMED_COLUMNS])
     raise DataError(f"expected {what} with the column {named_missing}, got the columns {named_found or 'none'}{hint}")
 
@@ -60,7 +63,7 @@ def rows_of_columns(columns: Mapping[str, Any], specs: Sequence[ColumnSpec], fro
     require_typed(parsed, specs)
     if not len(parsed[specs[0].name].values):
         raise DataError("expected at least one sample, got none")
-    return np.stack([_to_numbers(spec, parsed[spec.name].values) for spec in specs], axis=1)
+    return _stack_columns(map_values(attrgetter("values"), parsed), specs)
 
 
 def require_typed(parsed: Mapping[str, ParsedColumn], specs: Sequence[ColumnSpec]) -> None:
@@ -71,6 +74,11 @@ def require_typed(parsed: Mapping[str, ParsedColumn], specs: Sequence[ColumnSpec
             row = min(mistyped)
             more = f" (and in {len(mistyped) - 1:,} other rows)" if len(mistyped) > 1 else ""
             raise DataError(f"row {row}, column {spec.name}: expected {EXPECTED[spec.type]}, got {mistyped[row]}{more}")
+
+
+def _stack_columns(columns: Mapping[str, np.ndarray] | np.ndarray, specs: Sequence[ColumnSpec]) -> np.ndarray:
+    """Return parsed columns, by name or as the fields of a dataset's rows, as float64 (n, columns)."""
+    return np.stack([_to_numbers(spec, columns[spec.name]) for spec in specs], axis=1)
 
 
 def _to_numbers(spec: ColumnSpec, values: np.ndarray) -> np.ndarray:
@@ -87,9 +95,12 @@ def columns_of_objects(inputs: Any, specs: Sequence[ColumnSpec]) -> dict[str, li
     if not isinstance(objects, list) or not objects or not all(isinstance(row, dict) for row in objects):
         example = ", ".join(f'"{spec.name}": ...' for spec in specs[:2])
         raise DataError(f"expected objects by the names of the columns, {{{example}}}, one or a list of them, got something else")
-    found = list(dict.fromkeys(name for row in objects for name in row))
+    found = list(dict.fromkeys(chain.from_iterable(objects)))
     require_columns(found, specs)
-    return {spec.name: [row.get(spec.name) for row in objects] for spec in specs}
+    columns = {}
+    for name in names_of(specs):
+        columns[name] = [row.get(name) for row in objects]
+    return columns
 
 
 def columns_of_frame(frame: Any, specs: Sequence[ColumnSpec]) -> dict[str, Any]:
@@ -100,7 +111,7 @@ def columns_of_frame(frame: Any, specs: Sequence[ColumnSpec]) -> dict[str, Any]:
         values = frame[spec.name]
         kind = getattr(values.dtype, "kind", "O")
         is_plain = kind in "biufM" and not hasattr(values.dtype, "na_value") and getattr(values.dtype, "tz", None) is None
-        columns[spec.name] = values.to_numpy() if is_plain else [_plain_cell(cell) for cell in values.tolist()]
+        columns[spec.name] = values.to_numpy() if is_plain else list(map(_plain_cell, values.tolist()))
     return columns
 
 
@@ -191,8 +202,11 @@ def columns_of_arrow(table: Any) -> dict[str, Any]:
 
 def row_dtype(specs: Sequence[ColumnSpec]) -> np.dtype:
     """Return the dtype of a dataset's rows."""
-    fields: list[tuple[str, str]] = [(spec.name, f"S{CATEGORY_BYTES}" if spec.type == CATEGORY else "f8") for spec in specs]
-    return np.dtype([*fields, (MISTYPED, f"S{MISTYPED_BYTES}")])
+    fields: list[tuple[str, str]] = []
+    for spec in specs:
+        fields.append((spec.name, f"S{CATEGORY_BYTES}" if spec.type == CATEGORY else "f8"))
+    fields.append((MISTYPED, f"S{MISTYPED_BYTES}"))
+    return np.dtype(fields)
 
 
 def dataset_rows(columns: Mapping[str, Any], specs: Sequence[ColumnSpec], from_text: bool) -> np.ndarray:
@@ -221,11 +235,20 @@ def _as_category(spec: ColumnSpec, cells: Any) -> Any:
     """Return an array of whole numbers as texts, where the column is a category or a boolean."""
     if spec.type != CATEGORY or not isinstance(cells, np.ndarray) or cells.dtype.kind not in "iuf":
         return cells
-    return [None if value != value else f"{value:.0f}" if value % 1 == 0 else str(value) for value in cells.tolist()]
+    return list(map(_number_text, cells.tolist()))
+
+
+def _number_text(value: float) -> str | None:
+    """Return a number as a category, a whole one without a point; None for a missing one."""
+    if value != value:
+        return None
+    if value % 1 == 0:
+        return f"{value:.0f}"
+    return str(value)
 
 
 def prepared_rows(rows: np.ndarray, specs: Sequence[ColumnSpec]) -> np.ndarray:
     """Return a dataset's rows as a model's, float64 (n, columns), by the categories of the columns."""
     if not len(rows):
         return np.empty((0, len(specs)))
-    return np.stack([_to_numbers(spec, rows[spec.name]) for spec in specs], axis=1).astype(np.float64)
+    return _stack_columns(rows, specs).astype(np.float64)

@@ -41,6 +41,11 @@ class ServedColumn:
     allowed_low: float = -math.inf
     allowed_high: float = math.inf
 
+    @property
+    def name(self) -> str:
+        """Its name, by which rows are sent."""
+        return self.spec.name
+
 
 def read_columns(document: Mapping[str, Any]) -> tuple[ServedColumn, ...]:
     """Return the columns of a bundle.json; none where samples are no rows of a table."""
@@ -51,9 +56,12 @@ def read_columns(document: Mapping[str, Any]) -> tuple[ServedColumn, ...]:
     for raw_column, fact in zip(raw_columns, facts, strict=True):
         spec = reader.read(ColumnSpec, raw_column, "input.columns")
         reader.finish()
-        numbers = {name: value for name, value in fact.items() if name != "name" and value is not None}
-        if "spread" in fact and fact["spread"] is None:
-            numbers["spread"] = math.inf
+        numbers = {}
+        for name, value in fact.items():
+            if name == "spread" and value is None:
+                numbers[name] = math.inf
+            elif name != "name" and value is not None:
+                numbers[name] = value
         columns.append(ServedColumn(spec, **numbers))
     return tuple(columns)
 
@@ -64,7 +72,7 @@ def to_vectors(rows: np.ndarray, columns: Sequence[ServedColumn], one_hot: int) 
     for index, column in enumerate(columns):
         values = np.where(np.isnan(rows[:, index]), column.fill, rows[:, index]).clip(-LARGEST, LARGEST)
         if column.spec.type == CATEGORY:
-            size = min(len(column.spec.categories), one_hot) + 1
+            size = column.spec.place_count(one_hot)
             parts.append(ONE_HOT * (values.clip(0, size - 1)[:, None] == np.arange(size)))
         elif column.spec.type == BOOLEAN:
             parts.append((values - 0.5)[:, None])
@@ -84,7 +92,7 @@ def column_errors(target: np.ndarray, output: np.ndarray, columns: Sequence[Serv
     squares = np.square(target - output, dtype=np.float64)
     errors, place = [], 0
     for column in columns:
-        size = min(len(column.spec.categories), one_hot) + 1 if column.spec.type == CATEGORY else 1
+        size = column.spec.place_count(one_hot)
         errors.append(squares[:, place : place + size].sum(axis=1))
         place += size
     return np.stack(errors, axis=1)

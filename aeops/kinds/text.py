@@ -76,7 +76,7 @@ def strings_of_bytes(values: np.ndarray) -> list[str]:
             f"expected texts, or their UTF-8 filled up with zeros, uint8 (n, length), got {values.dtype} of shape {values.shape}"
         )
     # Bytes that are no UTF-8 become halves of surrogate pairs, which the encoder refuses text by text.
-    return [text_bytes.tobytes().rstrip(b"\0").decode(errors="surrogateescape") for text_bytes in np.atleast_2d(values)]
+    return decode_rows(np.atleast_2d(values), "surrogateescape")
 
 
 def normalized_bytes(character: str) -> int:
@@ -225,9 +225,9 @@ def flag_texts(block: np.ndarray, spec: SampleSpec) -> np.ndarray:
     return flags
 
 
-def decode_rows(rows: np.ndarray) -> list[str]:
-    """Return UTF-8 filled up with zeros, uint8 (n, bytes), as strings; bytes that are no UTF-8 become U+FFFD."""
-    return [row.tobytes().rstrip(b"\0").decode(errors="replace") for row in rows]
+def decode_rows(rows: np.ndarray, errors: str = "replace") -> list[str]:
+    """Return UTF-8 filled up with zeros, uint8 (n, bytes), as strings; bytes that are no UTF-8 become U+FFFD by default."""
+    return [row.tobytes().rstrip(b"\0").decode(errors=errors) for row in rows]
 
 
 def stored_strings(samples: np.ndarray) -> list[str]:

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+from itertools import filterfalse
 from pathlib import Path
 
 from aeops.errors import InfrastructureError, describe_owner
@@ -43,9 +44,9 @@ def require_writable_checkout(project: Project) -> None:
     """
     written_paths = [project.root, project.root / ".dvc", project.root / "data", project.root / "artifacts"]
     written_paths += [project.root / name for name in ("params.yaml", "prefect.yaml", "data.dvc", "dvc.lock")]
-    protected_paths = [path for path in written_paths if not may_write(path)]
+    protected_paths = list(filterfalse(may_write, written_paths))
     if protected_paths:
-        names = ", ".join(str(path) for path in protected_paths)
+        names = ", ".join(map(str, protected_paths))
         raise InfrastructureError(
             f"cannot write {names} ({describe_owner(protected_paths[0])}): a run writes data/, artifacts/, data.dvc, dvc.lock, "
             f"params.yaml and prefect.yaml in the checkout. Type `git clone {shlex.quote(str(project.root))}` in a folder of "

@@ -6,6 +6,7 @@ A command reads the repository alone: it takes no lock in it, runs no hook of it
 import os
 import shutil
 import subprocess
+from collections.abc import Container
 from pathlib import Path
 
 from aeops.errors import DataError
@@ -39,13 +40,18 @@ def git_text(folder: Path, *arguments: str) -> str:
     return os.fsdecode(run_git(folder, *arguments)).removesuffix("\n")
 
 
+def _environment_without_git(kept: Container[str] = ()) -> dict[str, str]:
+    """Return this process's environment without git's variables, but for those that are kept."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("GIT_") or name in kept}
+
+
 def git_environment(folder: Path) -> dict[str, str]:
     """Return the environment of a git command in a folder: this process's, without other repositories and users' settings.
 
     A user's settings (ignored files, attributes, line ends, forms of a diff) would change what is recorded; those in the
     repository's own configuration count.
     """
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_") or name in _KEPT_VARIABLES}
+    environment = _environment_without_git(_KEPT_VARIABLES)
     environment |= {
         "GIT_CONFIG_GLOBAL": _NO_FILE,
         "GIT_CONFIG_SYSTEM": _NO_FILE,
@@ -85,10 +91,10 @@ def _safe_repositories(folder: Path) -> list[str]:
 
 
 def _safe_by_setting() -> list[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    environment = _environment_without_git()
     command = ["git", "config", "--null", "--get-all", "safe.directory"]
     process = subprocess.run(command, cwd=os.sep, env=environment, capture_output=True, check=False)  # 1: there is none
-    return [os.fsdecode(value) for value in process.stdout.split(b"\0") if value]
+    return list(map(os.fsdecode, filter(None, process.stdout.split(b"\0"))))
 
 
 def has_identity(folder: Path) -> bool:

@@ -9,6 +9,7 @@ from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, NamedTuple, cast
 
+from ae_models.names import names_not_in
 from aeops.errors import InfrastructureError, UsageError
 
 if TYPE_CHECKING:
@@ -105,9 +106,9 @@ def is_own_address(host: str) -> bool:
 def proxy_exclusions(*hosts: str) -> dict[str, str]:
     """Return the variables that exclude the loopback address, and further hosts, from the proxies that a process uses."""
     excluded = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
-    names = [name.strip() for name in excluded.split(",") if name.strip()]
+    names = list(filter(None, map(str.strip, excluded.split(","))))
     if "*" not in names:  # which excludes every host, and urllib knows it only where it stands alone
-        names += [host for host in dict.fromkeys((*_LOOPBACK_HOSTS, *hosts)) if host not in names]
+        names += names_not_in(dict.fromkeys((*_LOOPBACK_HOSTS, *hosts)), names)
     return dict.fromkeys(NO_PROXY_VARIABLES, ",".join(names))
 
 
@@ -118,7 +119,11 @@ def unusable_proxies() -> dict[str, str]:
     """
     if find_spec("socksio") is not None:
         return {}
-    return {name: "" for name in _PROXY_VARIABLES if os.environ.get(name, "").lower().startswith("socks")}
+    emptied = {}
+    for name in _PROXY_VARIABLES:
+        if os.environ.get(name, "").lower().startswith("socks"):
+            emptied[name] = ""
+    return emptied
 
 
 # ---------------------------------------------------------------- ports

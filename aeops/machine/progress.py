@@ -11,7 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from aeops.machine.step_report import format_seconds
-from aeops.terminal import raw_stream
+from aeops.terminal import is_quiet, raw_stream
 
 COUNT_SECONDS = 0.2  # between two counts
 EpochRow = dict[str, Any]  # a line of progress.jsonl: `epoch`, losses, `samples_per_second`
@@ -97,10 +97,11 @@ class BatchFollower:
 
 
 class ProgressBar:
-    """A bar over the epochs with samples/s, where stderr is a terminal. Use as a context manager."""
+    """A bar over the epochs with samples/s, where stderr is a terminal and progress is wanted. Use as a context manager."""
 
     def __init__(self, epochs: int) -> None:
-        self._bar = tqdm(file=raw_stream(sys.stderr), total=epochs, unit=" epochs", leave=False, disable=None)
+        is_hidden = is_quiet() or None  # None: where stderr is no terminal
+        self._bar = tqdm(file=raw_stream(sys.stderr), total=epochs, unit=" epochs", leave=False, disable=is_hidden)
 
     def __enter__(self) -> "ProgressBar":
         return self
@@ -167,5 +168,9 @@ def finished_rows(history: Path) -> list[dict[str, float]]:
     rows = []
     with history.open(encoding="utf-8", newline="") as file:
         for cells in csv.DictReader(file):
-            rows.append({name: float(value) for name, value in cells.items() if value})
+            row = {}
+            for name, value in cells.items():
+                if value:
+                    row[name] = float(value)
+            rows.append(row)
     return rows

@@ -129,9 +129,11 @@ def stop_message(number: signal.Signals) -> str:
 
 def _run_closing_steps() -> None:
     """Run all steps at the same time, for `_CLOSING_TIMEOUT` at most: one that hangs holds up neither the others nor the end."""
-    threads = [threading.Thread(target=_run_closing_step, args=(step,), daemon=True) for step in _closing_steps]
-    for thread in threads:
+    threads = []
+    for step in _closing_steps:
+        thread = threading.Thread(target=_run_closing_step, args=(step,), daemon=True)
         thread.start()
+        threads.append(thread)
     deadline = time.monotonic() + _CLOSING_TIMEOUT
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))

@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from ae_models.names import names_of
+from aeops.files import file_sha256
+
 PACKAGES = ("ae_models", "aeops")
 
 
@@ -43,6 +46,11 @@ def source_files(root: Path, modules: Iterable[str], exempt: Collection[str] = (
         for package in references.strings:
             files.update(data_files(root, package))
     return files
+
+
+def source_hashes(root: Path, modules: Iterable[str], exempt: Collection[str] = ()) -> dict[str, str]:
+    """Return the SHA-256 of each of the files that `source_files` returns, by the same name."""
+    return {name: file_sha256(file) for name, file in source_files(root, modules, exempt).items()}
 
 
 def is_within(name: str, packages: Iterable[str]) -> bool:
@@ -138,7 +146,7 @@ def file_references(file: Path, name: str) -> References:
             pending.extend(node.orelse)
             continue
         if isinstance(node, ast.Import):
-            references.imports.update(alias.name for alias in node.names)
+            references.imports.update(names_of(node.names))
         elif isinstance(node, ast.ImportFrom):
             references.imports.update(imported_names(node, package))
         elif isinstance(node, ast.JoinedStr):

@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from ae_models.names import names_of
 from aeops.errors import InfrastructureError
 from aeops.files import write_json
 from aeops.machine.network import ALL_ADDRESSES, HOST, http_address
@@ -18,7 +19,6 @@ class Settings:
         score_port: of the first scoring service; each further one has the next.
         host: the address to listen at; anything but loopback needs a password.
         password_file: a file whose first line is the password, which itself is stored nowhere.
-        notify_url: where failures are sent, as a POST of JSON; None sends none.
         request_id: names one `ae up`, so that the supervisor updates the deployments once for each.
     """
 
@@ -28,7 +28,6 @@ class Settings:
     score_port: int = 8100
     host: str = HOST
     password_file: str | None = None
-    notify_url: str | None = None
     request_id: str = ""
 
     @property
@@ -46,7 +45,8 @@ class Settings:
         return f"{self.url(self.prefect_port)}/api"
 
 
-_OLD_FIELDS = {"notify": "notify_url", "asked": "request_id"}  # as a stack of an earlier version has stored them
+_OLD_FIELDS = {"asked": "request_id"}  # as a stack of an earlier version has stored them
+_DROPPED_FIELDS = {"notify", "notify_url"}  # of an earlier version; ae.yaml says who is told
 
 
 def settings_file(project: Project) -> Path:
@@ -54,7 +54,7 @@ def settings_file(project: Project) -> Path:
 
 
 def write_settings(project: Project, settings: Settings) -> None:
-    """Store the settings, for their owner alone: the address of a chat's webhook is a secret."""
+    """Store the settings, for their owner alone."""
     write_json(settings_file(project), asdict(settings), mode=0o600)
 
 
@@ -69,8 +69,8 @@ def read_settings(project: Project) -> Settings | None:
         document = read_json(settings_file(project), "mlflow_port")
     except FileNotFoundError:
         return None
-    values = {_OLD_FIELDS.get(name, name): value for name, value in document.items()}
-    if set(values) != {field.name for field in fields(Settings)}:
+    values = {_OLD_FIELDS.get(name, name): value for name, value in document.items() if name not in _DROPPED_FIELDS}
+    if set(values) != set(names_of(fields(Settings))):
         raise InfrastructureError(f"{settings_file(project)} is of another version: type `ae down`, then `ae up`")
     return Settings(**values)
 

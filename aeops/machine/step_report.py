@@ -73,6 +73,11 @@ class StepReport:
         return line
 
     @property
+    def result(self) -> str:
+        """What came of the step, in a few words; empty where it has not said so."""
+        return self._result
+
+    @property
     def seconds(self) -> float:
         return time.monotonic() - self._started_at
 

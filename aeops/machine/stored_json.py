@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ae_models.names import names_not_in
 from aeops.errors import DataError
 from aeops.project import Project
 
@@ -51,6 +52,8 @@ STATE_FILES = (
     StateFile("last-run/*.json", RUN_AGAIN, is_vital=False),
     StateFile("standing/*.json", RUN_AGAIN, is_vital=False),
     StateFile("incoming/*/dataset.json", ACCEPT_AGAIN),
+    StateFile("forgetting/*.json", "ae forget RECIPE --ids FILE --why TEXT, with a recipe whose data.dataset is {name}"),
+    StateFile("source-records/*.json", REMOVE, is_vital=False),
     StateFile("validation/*/validation.json", ACCEPT_AGAIN),
     StateFile("reports/*/comparison.json", RUN_AGAIN),
     StateFile("reports/*/evidence.json", RUN_AGAIN),
@@ -60,7 +63,9 @@ STATE_FILES = (
     StateFile("stack/state.json", REMOVE, is_vital=False),
     StateFile("stack/deployed.json", REMOVE, is_vital=False),
     StateFile("stack/ports.json", REMOVE, is_vital=False),
-    StateFile("stack/alarms.json", REMOVE, is_vital=False),
+    StateFile("stack/outages.json", REMOVE, is_vital=False),
+    StateFile("stack/crashes.json", REMOVE, is_vital=False),
+    StateFile("notifications/sent.json", REMOVE, is_vital=False),
     StateFile("services/*.json", REMOVE, is_vital=False),
     StateFile("monitoring/*/verdict.json", "ae monitor {name}", is_vital=False),
     StateFile("monitoring/*/counts.json", REMOVE),
@@ -164,7 +169,7 @@ def _parse_json(content: bytes, keys: tuple[str, ...]) -> Any:
         raise ValueError(f"no JSON: {' '.join(str(error).split())}") from error
     if keys and not isinstance(value, dict):
         raise ValueError("it holds no JSON object")
-    missing_keys = [key for key in keys if key not in value]
+    missing_keys = names_not_in(keys, value)
     if missing_keys:
         raise ValueError(f"it lacks {', '.join(missing_keys)}")
     return value

@@ -211,7 +211,9 @@ def draw_evidence(
                     marker="o" if len(series.days) == 1 else "",  # a single day makes no line
                 )
         alarm_power = -np.log10(level)
-        axes.axhline(alarm_power, color=TEXT_COLOUR, linewidth=1.2, linestyle=DASHED_LINE, label=f"alarm: {1 / level:,.0f} to 1")
+        axes.axhline(
+            alarm_power, color=TEXT_COLOUR, linewidth=1.2, linestyle=DASHED_LINE, label=f"alarm: {format_odds(alarm_power)}"
+        )
         axes.set(ylim=(-2.4, MAX_POWER + 0.6), ylabel="evidence of a change")
         axes.yaxis.set_major_locator(FixedLocator([-2, 0, 3, 6, 9, 12]))
         axes.yaxis.set_minor_locator(NullLocator())
@@ -224,7 +226,8 @@ def _draw_past_checks(axes: Axes, checks: Sequence[tuple[datetime, float]], colo
     for timestamp, power in checks:
         x.append(_time_position(timestamp))
         y.append(power)
-    axes.plot(x, _clip_powers(y), color=colour, linewidth=1.2, alpha=0.75)
+    marker = "o" if len(x) == 1 else ""  # a single check makes no line
+    axes.plot(x, _clip_powers(y), color=colour, linewidth=1.2, alpha=0.75, marker=marker)
 
 
 def _clip_powers(log10_values: Sequence[float] | np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 To change the text: aeops/report/templates/monitoring.html.j2; to change the figures: charts.py.
 """
 
+import math
 import tempfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from aeops.drawing.svg import inline_svg, theme_css
 from aeops.drawing.words import format_odds
 from aeops.files import atomic_write
 from aeops.monitoring import charts
+from aeops.monitoring.alarm_answers import describe_alarm_answer
 from aeops.monitoring.champion_period import ChampionPeriod
 from aeops.monitoring.daily_counts import DailyCounts
 from aeops.monitoring.eprocess import confidence_sequence
@@ -84,9 +86,11 @@ def write_page(out: Path, content: PageContent) -> None:
             calm=describe_calm(content.verdict),
             seen=content.seen,
             samples=sum(map(content.counts.samples_on, content.counts.by_version)),
-            retrains=[(one, describe_answer(content.entries, one.timestamp)) for one in shown_retrains],
+            retrains=[(one, describe_answer(content.entries, one.timestamp, one.outcome)) for one in shown_retrains],
+            answer=describe_alarm_answer(content.verdict, content.retrains, content.entries),
             figures=_draw_figures(content),
             odds=format_odds,
+            odds_of=lambda value: format_odds(math.log10(value)),
             theme=theme_css(),
         )
     )

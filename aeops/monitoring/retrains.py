@@ -3,22 +3,24 @@
 A retrain has two lines. The first, `begun`, is on the disk before anything is started, and its id is the key under which the
 retrain is started: starting it again under the same key is starting it once. The second, `started`, holds its flow run. So
 after a kill between the two, the next check finds a first line without a second one and starts that retrain, under that key:
-neither twice nor never. The writer holds `file_lock(project, "retrains-<recipe>")`.
+neither twice nor never. The writer holds `file_lock(project, "retrains-<recipe>")`. A third line, `ended`, is there where the
+retrain's run made no version: it says why. What became of a version stands in the ledger.
 """
 
 import json
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from aeops.errors import DataError, InfrastructureError, as_ae_error
 from aeops.files import append_synced
+from aeops.machine.lock import file_lock
 from aeops.monitoring.paths import retrains_file
 from aeops.project import Project
 
-BEGIN_EVENT, START_EVENT = "begun", "started"
+BEGIN_EVENT, START_EVENT, END_EVENT = "begun", "started", "ended"
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class RetrainRecord:
         version: the champion that alarmed.
         signals: the alarms that counted.
         flow_run: the Prefect flow run; None where a kill came between.
+        outcome: why its run made no version; None where it made one, or is not known to have ended.
     """
 
     id: str
@@ -38,6 +41,7 @@ class RetrainRecord:
     version: str
     signals: tuple[str, ...]
     flow_run: str | None = None
+    outcome: str | None = None
 
     @property
     def timestamp(self) -> datetime:
@@ -68,8 +72,9 @@ def read_retrains(project: Project, recipe: str) -> list[RetrainRecord]:
 
 def _parse_line(entry: dict[str, Any], retrains: dict[str, RetrainRecord]) -> RetrainRecord:
     if entry["event"] == START_EVENT:
-        retrain = retrains[entry["id"]]
-        return RetrainRecord(retrain.id, retrain.time, retrain.version, retrain.signals, str(entry["flow_run"]))
+        return replace(retrains[entry["id"]], flow_run=str(entry["flow_run"]))
+    if entry["event"] == END_EVENT:
+        return replace(retrains[entry["id"]], outcome=str(entry["outcome"]))
     datetime.fromisoformat(entry["time"])
     return RetrainRecord(entry["id"], entry["time"], entry["version"], tuple(entry["signals"]))
 
@@ -118,6 +123,22 @@ def finish_retrain(project: Project, recipe: str, retrain: RetrainRecord, flow_r
         InfrastructureError: the file cannot be written.
     """
     _append_line(retrains_file(project, recipe), {"event": START_EVENT, "id": retrain.id, "flow_run": flow_run})
+
+
+def end_retrain(project: Project, recipe: str, flow_run: str, outcome: str) -> None:
+    """Record why the run of a retrain made no version; nothing for a flow run that is no retrain of monitoring.
+
+    Raises:
+        DataError: a line of the file cannot be read.
+        InfrastructureError: the file cannot be written.
+    """
+    if not retrains_file(project, recipe).is_file():
+        return
+    with file_lock(project, f"retrains-{recipe}"):
+        for retrain in read_retrains(project, recipe):
+            if retrain.flow_run == flow_run:
+                entry = {"event": END_EVENT, "id": retrain.id, "outcome": outcome}
+                _append_line(retrains_file(project, recipe), entry)
 
 
 def _append_line(file: Path, entry: dict[str, Any]) -> None:

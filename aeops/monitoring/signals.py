@@ -213,7 +213,7 @@ def _round_e_value(log_e: float) -> float:
 def _describe_evidence(current_log_e: float, highest_log_e: float, level: float, since: str | None) -> str:
     odds = f"evidence {format_log_odds(current_log_e)} for a change"
     if since is None:
-        return f"{odds}, {1 / level:,.0f} to 1 would be an alarm"
+        return f"{odds}, {format_log_odds(-np.log(level))} would be an alarm"
     peak = "" if current_log_e >= -np.log(level) else f" (at its highest {format_log_odds(highest_log_e)})"
     return f"{odds}{peak}, an alarm since {since}"
 

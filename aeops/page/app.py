@@ -53,7 +53,7 @@ VERSION_NUMBER = re.compile(r"[0-9]{1,9}")
 STATIC_POLICY = (
     "sandbox allow-popups; default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:; frame-ancestors 'self'"
 )
-# The report has a slider: its own script, which the policy names by its hash, and no other one may run.
+# The report has a slider and figures to enlarge: its own script, which the policy names by its hash, and no other one may run.
 REPORT_SCRIPT = resources.files("aeops.report").joinpath("templates/report.js").read_text(encoding="utf-8").rstrip("\n")
 REPORT_SCRIPT_HASH = base64.b64encode(hashlib.sha256(REPORT_SCRIPT.encode()).digest()).decode()
 REPORT_POLICY = STATIC_POLICY.replace("sandbox ", "sandbox allow-scripts ") + f"; script-src 'sha256-{REPORT_SCRIPT_HASH}'"

@@ -23,7 +23,7 @@ from aeops.page.state_files import JsonObject, LastRun, LedgerState, PagePart
 from aeops.project import Project
 from aeops.recipe.monitoring import TEST_SIGNALS
 from aeops.recipe.reader import Recipe
-from aeops.registry.acknowledgement import find_acknowledgement
+from aeops.registry.acknowledgement import find_acknowledgement, is_closed
 from aeops.registry.ledger import LedgerEntry
 from aeops.report.report_page import metric_tiles
 
@@ -166,7 +166,10 @@ class RecipeView:
 
     @property
     def alarms(self) -> list[JsonObject]:
+        """Those of the present champion; the last check may have been of a former one."""
         if self.monitoring.value is None:
+            return []
+        if self.ledger.value is not None and is_closed(self.ledger.value.entries, self.monitoring.value.get("version")):
             return []
         return list(self.monitoring.value["alarms"])
 

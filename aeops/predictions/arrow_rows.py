@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from aeops.kinds.flags import REFUSED, list_flag_names
-from aeops.predictions.rows import Scorer, moments_of, predictions_schema, sample_hashes, summary_of_code
+from aeops.predictions.rows import Scorer, ids_of_call, moments_of, predictions_schema, sample_hashes, summary_of_code
 
 UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -40,9 +40,9 @@ def build_rows(
     count = len(names)
     mean, std = moments_of(samples, scorer)
     columns = {
-        "id": text_array([f"{call}-{row}" for row in range(first_row, first_row + count)]),
+        "id": text_array(ids_of_call(call, first_row, count)),
         "time": number_array(np.full(count, (time - UNIX_EPOCH) // timedelta(microseconds=1)), pa.timestamp("us", tz="UTC")),
-        "sample": text_array([name.encode("utf-8", "backslashreplace").decode() for name in names]),
+        "sample": text_array(list(map(_storable_name, names))),
         "sample_sha256": text_array(sample_hashes(samples)),
         "is_anomaly": flag_array(outputs["is_anomaly"]),
         "code": list_array(summary_of_code(outputs["code"]), outputs["flags"] & REFUSED > 0),
@@ -57,6 +57,11 @@ def build_rows(
 
 
 @lru_cache(maxsize=256)
+def _storable_name(name: str) -> str:
+    """Return a sample's name as UTF-8 can hold it."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
 def _constant_columns(scorer: Scorer, channel: str, count: int) -> dict[str, pa.Array]:
     """Build the columns with the same value in every row; cached, as nearly all batches have one of a few sizes."""
     texts = {

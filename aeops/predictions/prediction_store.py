@@ -15,9 +15,10 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ae_models.names import names_in
 from aeops.errors import AeError, DataError, InfrastructureError, UsageError, as_ae_error
 from aeops.files import atomic_path
-from aeops.predictions.rows import Prediction, Scorer, predictions_schema
+from aeops.predictions.rows import Prediction, Scorer, ids_of_call, predictions_schema
 from aeops.project import Project
 from aeops.recipe.monitoring import CHANNELS, MANUAL_CHANNEL, SERVICE_CHANNEL
 
@@ -57,7 +58,7 @@ def record_call(
     call, now = new_call(project), datetime.now(UTC)
     batch = build_rows(scorer, call=call, channel=channel, time=now, names=names, samples=samples, outputs=outputs)
     write_call(call_file(project, scorer.recipe, now, call), [batch])
-    return [f"{call}-{row}" for row in range(len(names))]
+    return ids_of_call(call, 0, len(names))
 
 
 def new_call(project: Project) -> str:
@@ -256,7 +257,7 @@ def read_call(path: Path, columns: Sequence[str] | None = None) -> "pa.Table":
         return read_journal(path).select(output_columns)
     try:
         with pq.ParquetFile(path) as file:
-            table = file.read([name for name in output_columns if name in file.schema_arrow.names])
+            table = file.read(names_in(output_columns, file.schema_arrow.names))
             return _complete_table(table, output_columns, file.metadata.num_rows)
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{path} cannot be read ({str(error).splitlines()[0]}): put back a copy of it") from error

@@ -80,7 +80,8 @@ def scorer_of(recipe: str, version: str, detector: "Detector") -> Scorer:
     low: float | tuple[float, ...] = detector.low
     high: float | tuple[float, ...] = detector.high
     if detector.spec.channels:
-        low, high = (tuple(ends.reshape(-1).tolist()) for ends in detector.spec.value_range)
+        channel_lows, channel_highs = detector.spec.value_range
+        low, high = tuple(channel_lows.reshape(-1).tolist()), tuple(channel_highs.reshape(-1).tolist())
     return Scorer(recipe, version, detector.sha256, threshold, detector.kind, low, high)
 
 
@@ -94,6 +95,15 @@ def predictions_schema() -> "pa.Schema":
     kinds |= {"score": number, "p_value": number, "is_anomaly": pa.bool_(), "threshold": pa.float64()}
     kinds |= {"channel": text, "mean": number, "std": number, "code": pa.list_(number), "flags": pa.list_(text)}
     return pa.schema(list(kinds.items()))
+
+
+def ids_of_call(call: str, first_row: int, count: int) -> list[str]:
+    """Return the ids of so many predictions of a call, from a position in it on.
+
+    >>> ids_of_call("20261130T080000-3f2a", 7, 2)
+    ['20261130T080000-3f2a-7', '20261130T080000-3f2a-8']
+    """
+    return [f"{call}-{row}" for row in range(first_row, first_row + count)]
 
 
 def summary_of_code(code: "np.ndarray") -> "np.ndarray":
@@ -128,4 +138,9 @@ def sample_hashes(samples: "Sequence[str] | np.ndarray") -> list[str]:
 
     if isinstance(samples, np.ndarray) and samples.dtype != object:
         return sample_sha256(samples.astype(samples.dtype.newbyteorder("="), copy=False))  # as a dataset stores it
-    return [data_sha256(str(text).encode("utf-8", "surrogatepass")) for text in samples]  # one without UTF-8 is refused, not lost
+    return list(map(_text_sha256, samples))
+
+
+def _text_sha256(text: object) -> str:
+    """Return the SHA-256 of a text, also of one without UTF-8: its sample is refused, and its record is not lost."""
+    return data_sha256(str(text).encode("utf-8", "surrogatepass"))

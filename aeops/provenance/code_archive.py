@@ -33,12 +33,16 @@ def archived_code(project: Project) -> dict[str, bytes]:
     Its ae.yaml names every plugin, those of installed packages included: their code is in the archive.
     """
     files = {} if project.holds_code else _package_files(project)
-    contents = {path: file.read_bytes() for path, file in files.items()}
+    contents = _read_all(files)
     plugins = own_parts(project.root).plugins
     if plugins:
-        contents |= {path: file.read_bytes() for path, file in all_own_files(project.root).items()}
+        contents |= _read_all(all_own_files(project.root))
         contents[SETTINGS_FILE] = yaml.safe_dump({"plugins": plugins}).encode()
     return contents
+
+
+def _read_all(files: Mapping[str, Path]) -> dict[str, bytes]:
+    return {path: file.read_bytes() for path, file in files.items()}
 
 
 def _package_files(project: Project) -> dict[str, Path]:
@@ -50,7 +54,9 @@ def _package_files(project: Project) -> dict[str, Path]:
         for file in folder.rglob("*"):
             if file.is_file() and not set(LEFT_OUT) & set(file.parts):
                 files[f"{package}/{file.relative_to(folder).as_posix()}"] = file
-    files |= {name: project.root / name for name in SETTINGS_FILES if (project.root / name).is_file()}
+    for name in SETTINGS_FILES:
+        if (project.root / name).is_file():
+            files[name] = project.root / name
     return files
 
 
@@ -97,12 +103,16 @@ def unpack_code(archive: Path, folder: Path, expected_sha256: str) -> None:
         file.write_bytes(content)
 
 
+def _leads_out(path: str) -> bool:
+    """Return whether a path in an archive leads out of the folder that it is unpacked to."""
+    return PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts
+
+
 def _read_archive(archive: Path) -> Mapping[str, bytes]:
     try:
         with zipfile.ZipFile(archive) as stream:
             entries = [entry for entry in stream.infolist() if not entry.is_dir()]
-            names = [entry.filename for entry in entries]
-            if any(PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts for name in names):
+            if any(_leads_out(entry.filename) for entry in entries):
                 raise DataError(f"rebuild/{ARCHIVE_NAME} of its run has paths that lead out of its folder: it was altered")
             if sum(entry.file_size for entry in entries) > MAX_BYTES:
                 raise DataError(f"rebuild/{ARCHIVE_NAME} of its run holds more than {MAX_BYTES / 2**20:.0f} MiB: it was altered")

@@ -1,5 +1,6 @@
 """Record of a recipe's last whole run: a run with nothing changed ends before anything starts."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypedDict
 
@@ -7,6 +8,7 @@ from aeops.data.dataset import content_sha256
 from aeops.data.dvc import is_up_to_date
 from aeops.data.judgements import judgements_digest
 from aeops.data.own_code import own_source_sha256
+from aeops.data.source_record import has_expired
 from aeops.data.sources.catalogue import source_digest
 from aeops.data.stage_code import stage_sha256
 from aeops.files import data_sha256, file_sha256, write_json
@@ -49,7 +51,8 @@ def write_record(project: Project, recipe: Recipe, summary: RunSummary) -> None:
 def unchanged_summary(project: Project, recipe: str) -> RunSummary | None:
     """Return the last run's summary with `changed` False if a run would change nothing, else None.
 
-    That is so if source, recipe, record of seeds, data, code and the output of every stage are as they were, the registry still
+    That is so if no sample is older than the recipe keeps it, source, recipe, record of seeds, data, code and the output of every
+    stage are as they were, the registry still
     holds the version, no decision on it is pending, and nothing in ledger and registry is to be repaired. Where the record of the
     last run is damaged, the run makes it anew. The cheapest checks come first.
     """
@@ -58,6 +61,8 @@ def unchanged_summary(project: Project, recipe: str) -> RunSummary | None:
         return None
     checked = load_recipe(project, recipe)
     if record["fingerprint"] != _run_fingerprint(project, checked, judgements_digest(project, checked.data.dataset)):
+        return None
+    if has_expired(project, checked, datetime.now(UTC).date()):
         return None
     if not is_up_to_date(project, recipe, checked.data.dataset):
         return None

@@ -1,20 +1,30 @@
-"""Lineage of a version: code, data, environment and machine, as flat tags by which it can be rebuilt."""
+"""Lineage of a version: code, data, environment and machine, by which it can be rebuilt.
+
+A version's tags on MLflow's page are those that a person looks for. All of them stand in rebuild/lineage.json among the files of
+its run, whose SHA-256 is a tag; versions that are older than that file have them all as tags.
+"""
 
 import os
 import shutil
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from aeops.data.dataset import content_sha256
 from aeops.data.dvc import dataset_hash, dvc_lock
-from aeops.files import atomic_folder, data_sha256, file_sha256
+from aeops.errors import DataError
+from aeops.files import atomic_folder, data_sha256, file_sha256, write_json
 from aeops.machine.git import GitError, git_text, run_git
 from aeops.machine.lock import PROJECT_FILES_LOCK, file_lock
 from aeops.machine.platform_info import platform_facts
+from aeops.machine.stored_json import read_json
 from aeops.project import Project
 from aeops.provenance import rebuild_entry
 from aeops.provenance.code_archive import code_facts
 from aeops.recipe.reader import Recipe
+from aeops.registry.store import Store
+from aeops.registry.versions import VersionInfo
 
 RECORDED_FILES = ("dvc.lock", "dvc.yaml", "params.yaml", "data.dvc", "requirements.lock")  # besides the recipe
 REWRITTEN_FILES = ("dvc.lock", "data.dvc", "params.yaml", "prefect.yaml", "dvc.yaml", ".dvc/stage")  # by a run
@@ -22,6 +32,13 @@ CODE_FOLDERS = ("ae_models", "aeops", "flows")  # folders whose files a run exec
 # A patch that `git apply` takes whatever the user's own git is set to.
 DIFF_OPTIONS = ("--binary", "--full-index", "--no-color", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/")
 MAX_REASON_LENGTH = 300  # of a tag that says why the code is not known
+LINEAGE_PATH = "rebuild/lineage.json"  # among the files of a version's run
+LINEAGE_TAG = "lineage.sha256"  # of a version: the SHA-256 of that file
+# What a person looks for on MLflow's page, or a command of every version without a look at its files.
+SHOWN_NAMES = (
+    *("git.commit", "git.dirty", "git.unknown", "code.version", "code.sha256"),
+    *("data.dataset", "data.content_sha256", "data.dvc_md5", "bundle_sha256"),
+)
 
 
 def recorded_folder(project: Project, recipe: str) -> Path:
@@ -42,7 +59,7 @@ def recorded_files(project: Project, recipe: str) -> Path:
 
 
 def collect_lineage(project: Project, recipe: Recipe, recorded: Path | None = None) -> dict[str, str]:
-    """Return everything that a rebuild needs to find, as tags: names are lower case with dots, values are text.
+    """Return everything that a rebuild needs to find: names are lower case with dots, values are text.
 
     Args:
         recorded: what `recorded_files` returned; None: of a run that has no version yet.
@@ -61,6 +78,43 @@ def collect_lineage(project: Project, recipe: Recipe, recorded: Path | None = No
     if checksum_file.is_file():
         tags["bundle_sha256"] = file_sha256(checksum_file)
     return tags
+
+
+def shown_tags(lineage: Mapping[str, str]) -> dict[str, str]:
+    """Return the part of a lineage that is shown as tags."""
+    return {name: lineage[name] for name in SHOWN_NAMES if name in lineage}
+
+
+def write_lineage(file: Path, lineage: Mapping[str, str]) -> dict[str, str]:
+    """Write lineage.json, and return the tags of its version: those that are shown, and the file's SHA-256."""
+    write_json(file, dict(sorted(lineage.items())))
+    return {**shown_tags(lineage), LINEAGE_TAG: file_sha256(file)}
+
+
+def with_lineage(store: Store, recipe: str, version: VersionInfo) -> VersionInfo:
+    """Return a version whose tags are its whole lineage; one that is older than lineage.json as it is.
+
+    What the file says goes before a tag of its name: that was set by older code, and is of an earlier run of the same bundle.
+
+    Raises:
+        DataError: the file is gone or altered.
+    """
+    if LINEAGE_TAG not in version.tags:
+        return version
+    name, folder_name = f"{recipe}@{version.version}", LINEAGE_PATH.partition("/")[0]
+    if LINEAGE_PATH not in store.files(version.run_id, folder_name):
+        raise DataError(
+            f"{LINEAGE_PATH} of {name} is not among the files of its run {version.run_id}: restore MLflow from a backup"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        file = store.download_file(version.run_id, LINEAGE_PATH, Path(folder))
+        if file_sha256(file) != version.tags[LINEAGE_TAG]:
+            raise DataError(
+                f"{LINEAGE_PATH} of {name} is altered: SHA-256 {file_sha256(file)[:12]}, {version.tags[LINEAGE_TAG][:12]} is "
+                "recorded in its tags: restore MLflow from a backup"
+            )
+        lineage = dict(read_json(file))
+    return replace(version, tags={**version.tags, **{key: value for key, value in lineage.items() if key not in SHOWN_NAMES}})
 
 
 def git_facts(project: Project) -> dict[str, str]:

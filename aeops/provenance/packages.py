@@ -22,7 +22,10 @@ def installation_differences(lock: Path) -> list[str]:
     for requirement in map(Requirement, requires("ae-pipeline") or []):
         if (requirement.marker is None or requirement.marker.evaluate({"extra": ""})) and not _is_installed(requirement.name):
             descriptions.append(f"{requirement.name} is missing")
-    return descriptions + [text for text in lock_differences(lock) if not text.endswith(" is missing")]
+    for description in lock_differences(lock):
+        if not description.endswith(" is missing"):
+            descriptions.append(description)
+    return descriptions
 
 
 def _is_installed(name: str) -> bool:

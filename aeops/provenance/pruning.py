@@ -127,7 +127,10 @@ def _unneeded_objects(project: Project, store: Store, written_before: float, day
 
     unneeded = f"no version, commit or checkout names it; not written for {days} days"
     for folder in own_remotes:
-        paths = [path for md5, path in iter_objects(folder) if md5 not in needed and path.stat().st_mtime < written_before]
+        paths = []
+        for md5, path in iter_objects(folder):
+            if md5 not in needed and path.stat().st_mtime < written_before:
+                paths.append(path)
         if paths:
             yield _objects_removal("data and outputs of stages", project, folder, paths, unneeded)
     paths = []

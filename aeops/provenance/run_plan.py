@@ -51,7 +51,10 @@ def plan_run(
     """
     stages, recorded = _stages(project), _yaml(project.root / "dvc.lock").get("stages", {})
     hashes, running = code_hashes(project.root), set[str]()
-    producers = {_path(out, recipe, dataset): name for name in STAGES for out in stages[name]["do"]["outs"]}
+    producers = {}
+    for name in STAGES:
+        for out in stages[name]["do"]["outs"]:
+            producers[_path(out, recipe, dataset)] = name
     plans = []
     for name in STAGES:
         entry = recorded.get(f"{name}@{recipe}")

@@ -29,7 +29,9 @@ def measure_state(project: Project) -> list[FolderSize]:
     """Return the folders of the state and DVC's cache, the largest first; a person who may not read one sees it as empty."""
     folders = {".dvc/cache": project.root / ".dvc" / "cache"}
     if project.home.is_dir():
-        folders |= {entry.name: entry for entry in sorted(project.home.iterdir()) if entry.is_dir() and not entry.is_symlink()}
+        for entry in sorted(project.home.iterdir()):
+            if entry.is_dir() and not entry.is_symlink():
+                folders[entry.name] = entry
     seen: set[tuple[int, int]] = set()
     sizes = []
     for name, folder in folders.items():

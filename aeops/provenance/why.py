@@ -79,7 +79,7 @@ class VersionEvidence:
 
     def run_file_url(self, path: str) -> str:
         """Return the page of one of the run's files."""
-        return f"{self.store.run_url(self.version.run_id)}/artifacts/{path}"
+        return self.store.run_url(self.version.run_id, path)
 
 
 def why_prediction(project: Project, store: Store, prediction_id: str) -> list[ChainLink]:
@@ -165,7 +165,7 @@ def _version_link(evidence: VersionEvidence, prediction: Prediction | None, bund
         problems.append(bundle_problem)
     if prediction is not None and prediction.bundle_sha256 != sha256:
         problems.append(f"the bundle that scored was {prediction.bundle_sha256[:HASH_DIGITS]}")
-    location = f"{evidence.store.versions_url(evidence.recipe)}/versions/{version.version}"
+    location = evidence.store.versions_url(evidence.recipe, version.version)
     return ChainLink("version", message, location, "; ".join(problems))
 
 
@@ -198,12 +198,16 @@ def _data_link(evidence: VersionEvidence) -> ChainLink:
     return ChainLink("data", message, location, problem)
 
 
+def _count_true(checks: Sequence[JsonObject], key: str) -> int:
+    return sum(bool(check[key]) for check in checks)
+
+
 def _receipt_link(evidence: VersionEvidence) -> ChainLink:
     location = evidence.run_file_url("validation/receipt.json")
     if not evidence.receipt:
         return ChainLink("receipt", "unknown", location, "its run keeps no validation/receipt.json")
     content, expectations = evidence.receipt.get("content_sha256", ""), evidence.receipt.get("suite", [])
-    passed_count = sum(bool(expectation["success"]) for expectation in expectations)
+    passed_count = _count_true(expectations, "success")
     quarantined_count = evidence.receipt.get("rows", {}).get("quarantined", 0)
     message = (
         f"{passed_count} of {len(expectations)} expectations passed, {quarantined_count} rows set aside, "
@@ -241,7 +245,7 @@ def _verdict_link(evidence: VersionEvidence) -> ChainLink:
     verdict, tags = evidence.verdict, evidence.tags
     if not verdict:
         return ChainLink("verdict", tags.get("verdict", "unknown"), location, "its run keeps no verdict.json")
-    passed_count = sum(bool(rule["passed"]) for rule in verdict["rules"])
+    passed_count = _count_true(verdict["rules"], "passed")
     summary = f"{tags.get('verdict', verdict['verdict'])}: {passed_count} of {len(verdict['rules'])} rules of the gate passed"
     verdict_bundle = verdict["evidence"]["bundle_sha256"]
     problem = ""

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from ae_models.names import attributes_with_values
 from ae_models.spec import bounded_field, join_names
 
 ERROR, AUROC, POWER = "error", "auroc", "power"  # measures by which a challenger is compared with the champion
@@ -64,7 +65,7 @@ class Rule:
         return {key: value for key, value in vars(self).items() if value is not None}
 
     def validation_errors(self) -> list[str]:
-        subjects = [key for key in RULE_KEYS if getattr(self, key) is not None]
+        subjects = attributes_with_values(self, RULE_KEYS)
         if len(subjects) != 1:
             shapes = "{metric, at_least and/or at_most}, {interval, covers or above}, {check} or {champion}"
             return [f"expected exactly one of {shapes}, got {join_names(subjects) or 'none of them'}"]

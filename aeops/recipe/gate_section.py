@@ -73,17 +73,19 @@ def read_gate(reader: SpecReader, raw_gate: Any, subject: GateSubject | None) ->
     if not isinstance(raw_gate, Mapping):
         reader.mistake("gate", f"expected rules as NAME: {{metric: ..., at_least: ...}}, got {format_value(raw_gate)}")
         return GateSection({}, {})
-    own_rules: dict[str, Rule | None] = {}
-    switched_off: dict[str, SwitchedOff | None] = {}
+    rules: dict[str, Rule] = {}
+    reasons: dict[str, str] = {}  # default rule that is switched off -> why
     for name, raw_rule in raw_gate.items():
         if isinstance(raw_rule, Mapping) and "switched_off" in raw_rule:
-            switched_off[str(name)] = reader.read(SwitchedOff, raw_rule, f"gate.{name}")
+            switched_off = reader.read(SwitchedOff, raw_rule, f"gate.{name}")
+            if switched_off is not None:
+                reasons[str(name)] = switched_off.switched_off.strip()
         else:
-            own_rules[str(name)] = reader.read(Rule, raw_rule, f"gate.{name}")
+            rule = reader.read(Rule, raw_rule, f"gate.{name}")
+            if rule is not None:
+                rules[str(name)] = rule
     if subject is None:
         return GateSection({}, {})
-    rules = {name: rule for name, rule in own_rules.items() if rule is not None}
-    reasons = {name: rule.switched_off.strip() for name, rule in switched_off.items() if rule is not None}
     for path, reason in _check_rules(rules, subject):
         reader.mistake(f"gate.{path}", reason)
     gate = _add_defaults(reader, rules, reasons, subject)

@@ -47,13 +47,16 @@ def _schema(node: Node) -> dict[str, Any]:
     if isinstance(node, MappingOf):
         return {"type": "object", "additionalProperties": _schema(node.value)}
     if isinstance(node, Either):
-        return {"anyOf": [_schema(form) for form in node.forms]}
+        return {"anyOf": list(map(_schema, node.forms))}
     return _scalar_schema(node)
 
 
 def _group_schema(group: Group, kind: str | None = None) -> dict[str, Any]:
-    properties = {name: _key_schema(key) for name, key in group.keys.items()}
-    required = [name for name, key in group.keys.items() if key.is_required]
+    properties, required = {}, []
+    for name, key in group.keys.items():
+        properties[name] = _key_schema(key)
+        if key.is_required:
+            required.append(name)
     if kind is not None:
         properties = {"kind": {"const": kind, "description": group.description}, **properties}
         required = ["kind", *required]

@@ -58,7 +58,8 @@ def metric_names(fit: FitSpec, data: DataSpec, evaluate: EvaluateSpec) -> Metric
         intervals += _below(f"reconstruction.{model}", KIND_INFOS[input_kind].measured_intervals)
     if evaluate.neighbours is not None and data.novelty:
         numbers += _detection_numbers(evaluate, threshold.has_rate and not threshold.has_block)
-        intervals += [f"detection.{detector}.auroc_interval" for detector in _detectors(evaluate)]
+        for detector in _detectors(evaluate):
+            intervals.append(f"detection.{detector}.auroc_interval")
         intervals.append("detection.lead_interval")
     if fit.input.channels:
         numbers += _below(SERIES_ALARMS, SERIES_NUMBERS)
@@ -90,7 +91,9 @@ def _detection_numbers(evaluate: EvaluateSpec, has_rate: bool) -> list[str]:
         numbers += _below(f"detection.{detector}", RANKING_MEASURES)
         for measure in ("caught", "false_alarms"):
             numbers += _below(f"detection.{detector}.{measure}", rates)
-    return numbers + [f"detection.{detector}.neighbours" for detector in (KNN, *LOCAL_HULLS)]
+    for detector in (KNN, *LOCAL_HULLS):
+        numbers.append(f"detection.{detector}.neighbours")
+    return numbers
 
 
 def _detectors(evaluate: EvaluateSpec) -> list[str]:

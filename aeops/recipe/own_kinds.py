@@ -1,5 +1,6 @@
 """Sources and studies that a recipe may name: those of this package, and the project's own."""
 
+from collections.abc import Container, Iterable, Iterator
 from typing import Any
 
 from aeops.errors import UsageError
@@ -26,7 +27,12 @@ def require_free_names() -> None:
         UsageError: some have, or as `aeops.plugins.own_parts` does.
     """
     own = current_parts()
-    mistakes = [f"the source {kind!r} is one of ae-pipeline's own" for kind in own.source_specs if kind in SOURCE_SPECS]
-    mistakes += [f"the study {name!r} is one of ae-pipeline's own" for name in own.study_specs if name in STUDIES]
+    mistakes = [*_taken_names("source", own.source_specs, SOURCE_SPECS), *_taken_names("study", own.study_specs, STUDIES)]
     if mistakes:
-        raise UsageError("\n".join(f"plugins: {mistake}: choose another name" for mistake in mistakes))
+        raise UsageError("\n".join(mistakes))
+
+
+def _taken_names(what: str, names: Iterable[str], shipped: Container[str]) -> Iterator[str]:
+    for name in names:
+        if name in shipped:
+            yield f"plugins: the {what} {name!r} is one of ae-pipeline's own: choose another name"

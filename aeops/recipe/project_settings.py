@@ -11,6 +11,7 @@ from pathlib import Path
 from ae_models.spec import SpecReader, bounded_field, join_names
 from aeops.errors import UsageError
 from aeops.plugins import SETTINGS_FILE
+from aeops.recipe.notify_settings import NotifySettings
 from aeops.recipe.yaml_reader import read_yaml
 
 _WHOLE = "project"  # the path of the file's own mapping, in messages
@@ -29,6 +30,7 @@ class ProjectSettings:
 
     plugins: tuple[str, ...] = ()  # modules with own parts, sources and studies, such as my_parts of a file my_parts.py
     run: RunSettings = field(default_factory=RunSettings)  # where the stages of a run work
+    notify: NotifySettings = field(default_factory=NotifySettings)  # who is told what happens
 
     def validation_errors(self) -> list[str]:
         errors = []

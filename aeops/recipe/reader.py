@@ -37,6 +37,9 @@ from aeops.recipe.sections import (
     BY_CONTENT,
     BY_MACHINE,
     BY_TIME,
+    IGNORE,
+    SAME_SPLIT,
+    WARN,
     ApprovalSpec,
     CalibrationSamplesSpec,
     DataSpec,
@@ -60,6 +63,7 @@ SECTIONS = (
 
 CALIBRATION_KEYS = ("samples", "samples_sha256")  # of the section threshold, beside those of its kind
 
+IMAGE_AXES = 3  # channels, height, width
 MAX_LABEL_LENGTH = 60  # characters of a label's name
 
 
@@ -95,6 +99,11 @@ class Recipe:
     def fits(self) -> dict[str, FitSpec]:
         """Return the spec of the model and of each of its rivals, by what stands before `model` in the path of their settings."""
         return _all_fits(self.fit, self.evaluate)
+
+    @property
+    def on_duplicate(self) -> str:
+        """What becomes of samples that equal an earlier one: `skip`, `accept` or `refuse`."""
+        return self.data.on_duplicate or self.validate.duplicates
 
     def label_text(self, label: int) -> str:
         """Return a label as a person knows it."""
@@ -223,7 +232,8 @@ def _all_fits(fit: FitSpec, evaluate: EvaluateSpec) -> dict[str, FitSpec]:
     fits = {"": fit}
     rivals = evaluate.studies.get("rivals")
     if isinstance(rivals, RivalsStudy):
-        fits |= {f"evaluate.studies.rivals.{name}.": rival for name, rival in rivals.rivals.items()}
+        for name, rival in rivals.rivals.items():
+            fits[f"evaluate.studies.rivals.{name}."] = rival
     return fits
 
 
@@ -298,6 +308,12 @@ def _check_data(data: DataSpec, spec: InputSpec) -> Iterator[tuple[str, str]]:
         yield "input.kind", f"expected {join_names(source.input_kinds)} with a source of kind {source.kind}, got {spec.kind}"
         return
     yield from source.check_input(spec)
+    if data.near_copies == SAME_SPLIT and (len(spec.stored_shape) != IMAGE_AXES or getattr(source, "group", None) is not None):
+        yield (
+            "data.near_copies",
+            f"expected {WARN} or {IGNORE} for other samples than images without groups, got {SAME_SPLIT}: windows that share "
+            "steps are one long chain, and samples of a group share a split anyway",
+        )
     if spec.channels and not isinstance(source, SeriesSource):
         yield (
             "input.channels",
@@ -322,7 +338,9 @@ def fit_sections(raw_recipe: Mapping[str, Any]) -> dict[str, Any]:
     raw_threshold = raw_recipe.get("threshold")
     if not isinstance(raw_threshold, Mapping):
         return dict(raw_recipe)
-    threshold = {key: value for key, value in raw_threshold.items() if key not in CALIBRATION_KEYS}
+    threshold = dict(raw_threshold)
+    for key in CALIBRATION_KEYS:
+        threshold.pop(key, None)
     return {**raw_recipe, "threshold": threshold}
 
 

@@ -41,7 +41,7 @@ def value_text(node: Node) -> str:
     if isinstance(node, Kinds):
         return f"kind {join_choices(node.groups)}"
     if isinstance(node, Either):
-        return " or ".join(value_text(form) for form in node.forms)
+        return " or ".join(map(value_text, node.forms))
     return f"{{{join_names(node.keys)}}}"
 
 
@@ -49,7 +49,7 @@ def _plural_text(node: Node) -> str:
     if isinstance(node, Scalar):
         return _scalar_text(node, _PLURALS.get(node.type_name, node.type_name))
     if isinstance(node, Either):
-        return " or ".join(_plural_text(form) for form in node.forms)
+        return " or ".join(map(_plural_text, node.forms))
     return value_text(node)
 
 
@@ -124,7 +124,10 @@ def _children(node: Node) -> dict[str, Key]:
     if isinstance(node, MappingOf):
         return _children(node.value)
     if isinstance(node, Either):
-        return {name: key for form in node.forms for name, key in _children(form).items()}
+        children: dict[str, Key] = {}
+        for form in node.forms:
+            children |= _children(form)
+        return children
     return {}
 
 
@@ -146,9 +149,10 @@ def _explanation(path: str, key: Key) -> Iterator[str]:
             facts.append("required")
         elif child.default is not None:
             facts.append(f"default {default_text(child)}")
-        lines = [line for line in ("; ".join(facts), child.description) if line]
+        lines = list(filter(None, ("; ".join(facts), child.description)))
         yield f"  {name:<{width}}  {''.join(lines[:1])}".rstrip()
-        yield from (f"  {'':<{width}}  {line}" for line in lines[1:])
+        for line in lines[1:]:
+            yield f"  {'':<{width}}  {line}"
 
 
 # ---------------------------------------------------------------- the page

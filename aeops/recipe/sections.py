@@ -10,6 +10,9 @@ from ae_models.spec import FLAG_MISSING, MISSING_RULES, InputSpec, bounded_field
 from aeops.kinds import KIND_INFOS
 
 BY_CONTENT, BY_TIME, BY_MACHINE = "content", "time", "machine"  # how data.split is drawn
+SKIP, ACCEPT, REFUSE = "skip", "accept", "refuse"  # what becomes of a sample that equals an earlier one
+WARN, SAME_SPLIT, IGNORE = "warn", "same-split", "ignore"  # what becomes of near copies in two splits
+KEEP_PATTERN = re.compile(r"(\d{1,5}) days?")
 
 
 @dataclass(frozen=True)
@@ -52,9 +55,24 @@ class DataSpec:
     labels: tuple[int, ...] = ()  # the labels there may be, numbers or names; none: unlabelled
     novelty: tuple[int, ...] = ()  # labels held out of training, to be flagged
     novelty_in_validation: bool = False  # those of the validation split choose the threshold by labels; none of them is tested on
+    # Samples that equal an earlier one: left out, samples like others, or set aside. None: as validate.duplicates says.
+    on_duplicate: str | None = bounded_field(None, one_of=(SKIP, ACCEPT, REFUSE))
+    # How long samples stay, such as 90 days: by their own times where the source has some, counted from the newest, else by the
+    # day of their first ingest. None: as long as the source has them.
+    keep: str | None = None
+    # Samples of two splits that are nearly the same: named in a warning, or each new image put into the split of the earlier one.
+    near_copies: str = bounded_field(WARN, one_of=(WARN, SAME_SPLIT, IGNORE))
+
+    @property
+    def keep_days(self) -> int | None:
+        """How many days samples stay; None for as long as the source has them."""
+        found = KEEP_PATTERN.fullmatch(self.keep or "")
+        return int(found[1]) if found else None
 
     def validation_errors(self) -> list[str]:
         errors = []
+        if self.keep is not None and not self.keep_days:
+            errors.append(f"keep: expected a number of days from 1 on, such as 90 days, got {self.keep!r}")
         if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", self.dataset):
             errors.append(f"dataset: expected lower-case letters, digits, - and _, as it names a folder, got {self.dataset!r}")
         unexpected_labels = sorted(set(self.novelty) - set(self.labels))
@@ -126,7 +144,8 @@ class ValidateSpec:
     infinite: str = bounded_field(FLAG_MISSING, one_of=MISSING_RULES)  # of tables: the same for an infinite number
     # Of tables: share of rows with a value, in each column; of series with channels: share of a machine's steps with a reading.
     completeness: float = bounded_field(0.0, low=0.0, high=1.0)
-    duplicates: str = bounded_field("refuse", one_of=("refuse", "accept"))  # samples that equal an earlier one
+    # Samples that equal an earlier one, where data.on_duplicate does not say it.
+    duplicates: str = bounded_field(REFUSE, one_of=(REFUSE, ACCEPT))
     # Name of an expectation, as `ae suite` lists them -> what becomes of data that breaks it: row: such samples are set aside;
     # set: all of it is refused; warning: it is only told.
     severity: dict[str, Any] = field(default_factory=dict)

@@ -22,6 +22,11 @@ class SourceSpec:
     is_tiled: ClassVar[bool] = False
     has_masks: ClassVar[bool] = False
 
+    @property
+    def id_column(self) -> str:
+        """The column that names the rows of a file; empty where the source has none."""
+        return ""
+
     def check_input(self, input_spec: InputSpec) -> list[tuple[str, str]]:
         """Return (path in the recipe, reason) for each setting of the section input that the source does not support."""
         return []

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import ClassVar
 
+from ae_models.names import names_of
 from ae_models.spec import ARRAY_KINDS, IMAGE, SERIES, TEXT, InputSpec, bounded_field, join_names
 from aeops.recipe.image_sources import ImagesSource
 from aeops.recipe.source_spec import SourceSpec, check_both_labelled
@@ -269,7 +270,7 @@ class SeriesSource(SourceSpec):
     def check_input(self, input_spec: InputSpec) -> list[tuple[str, str]]:
         if not input_spec.channels:
             return [("input.channels", f"expected {{name}} of one channel or more with a source of kind {self.kind}, got none")]
-        if self.labels in {channel.name for channel in input_spec.channels}:
+        if self.labels in names_of(input_spec.channels):
             return [("input.channels", f"expected no channel {self.labels}, which data.source reads as labels")]
         return []
 

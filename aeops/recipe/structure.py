@@ -10,18 +10,20 @@ import io
 import tokenize
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ae_models.names import names_of
 from ae_models.own_parts import with_own_parts
 from ae_models.spec import PART_SPECS, AutoencoderConfig, InputSpec, TrainSpec, spec_to_dict
 from aeops.recipe.default_rules import PURPOSES
 from aeops.recipe.gate_rules import Rule
 from aeops.recipe.gate_section import SwitchedOff
 from aeops.recipe.monitoring import MonitorSpec
+from aeops.recipe.notify_settings import SecretReference
 from aeops.recipe.own_kinds import source_specs, study_specs
 from aeops.recipe.project_settings import ProjectSettings
 from aeops.recipe.sections import (
@@ -37,7 +39,7 @@ from aeops.recipe.sections import (
 from aeops.recipe.studies import RIVAL_SECTIONS, RivalsStudy
 
 WHOLE_NUMBER, NUMBER, WORD, TRUTH, ANYTHING = "a whole number", "a number", "a text", "true or false", "settings"
-_TYPE_NAMES = {int: WHOLE_NUMBER, float: NUMBER, str: WORD, bool: TRUTH}
+_TYPE_NAMES = {int: WHOLE_NUMBER, float: NUMBER, str: WORD, SecretReference: WORD, bool: TRUTH}
 
 
 @dataclass(frozen=True)
@@ -211,6 +213,8 @@ def _node(hint: Any, bounds: Mapping[str, Any]) -> Node:
     types_of_value = [member for member in members if member is not type(None)]
     if all(map(_is_part, types_of_value)):
         return _kinds({member.kind: member for member in types_of_value})
+    if len(types_of_value) > 1:
+        return Either(tuple(_scalar_form(one, bounds) for one in types_of_value))
     [inner] = types_of_value
     if typing.get_origin(inner) is tuple:
         return ListOf(_node(typing.get_args(inner)[0], bounds))
@@ -221,10 +225,17 @@ def _node(hint: Any, bounds: Mapping[str, Any]) -> Node:
     return Scalar(_TYPE_NAMES[inner], bounds.get("low"), bounds.get("high"), bounds.get("one_of") or ())
 
 
+def _scalar_form(inner: Any, bounds: Mapping[str, Any]) -> Scalar:
+    """Return one of several plain types that a value may have: words have choices, numbers have bounds."""
+    if inner is str:
+        return Scalar(WORD, choices=bounds.get("one_of") or ())
+    return Scalar(_TYPE_NAMES[inner], bounds.get("low"), bounds.get("high"))
+
+
 def _is_part(cls: Any) -> bool:
     """Return whether a mapping has to name the class by its `kind`."""
     has_kind = is_dataclass(cls) and isinstance(getattr(cls, "kind", None), str)
-    return has_kind and all(one.name != "kind" for one in fields(cls))
+    return has_kind and "kind" not in names_of(fields(cls))
 
 
 # ---------------------------------------------------------------- texts of the source
@@ -254,7 +265,8 @@ def _documented_attributes(cls: type) -> dict[str, str]:
             names = name.split(", ")
             attributes |= dict.fromkeys(names, text)
         elif attributes:
-            attributes |= {name: f"{attributes[name]} {line.strip()}" for name in names}
+            for name in names:
+                attributes[name] += f" {line.strip()}"
     return attributes
 
 
@@ -276,9 +288,14 @@ def _annotated_lines(file: Path, class_name: str) -> list[tuple[int, int, str]]:
     """Return first line, last line and name of each field of a class, as its file has them."""
     for node in ast.walk(ast.parse(file.read_bytes())):
         if isinstance(node, ast.ClassDef) and node.name == class_name:
-            found = [item for item in node.body if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)]
-            return [(item.lineno, item.end_lineno or item.lineno, ast.unparse(item.target)) for item in found]
+            return list(_fields_in(node))
     return []
+
+
+def _fields_in(node: ast.ClassDef) -> Iterator[tuple[int, int, str]]:
+    for item in node.body:
+        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
+            yield item.lineno, item.end_lineno or item.lineno, item.target.id
 
 
 @cache

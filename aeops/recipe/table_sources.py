@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from ae_models.names import attributes_with_values, names_not_in, names_of
 from ae_models.spec import TABLE, TEXT, InputSpec, bounded_field, join_names
 from aeops.recipe.addresses import address_errors, is_address, is_database_address
 from aeops.recipe.source_spec import SourceSpec, check_both_labelled
@@ -35,7 +36,10 @@ def table_format(path: str) -> str | None:
         "array": (ARRAY_SUFFIX,),
         "archive": (ARCHIVE_SUFFIX,),
     }
-    return next((kind for kind, suffixes in formats.items() if name.endswith(suffixes)), None)
+    for file_format, suffixes in formats.items():
+        if name.endswith(suffixes):
+            return file_format
+    return None
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ class TableSource(SourceSpec):
     labels: str | None = None  # the column, or the array of an .npz file, with one whole number or name a row
     group: str | None = None  # the column whose equal values share a split
     samples: str = "X"  # the array of an .npz file that holds the rows
-    id: str | None = None  # the column with the id that each row keeps; a row whose id came before is set aside
+    id: str | None = None  # the column with the id that each row keeps; of two rows with one id the later one counts
     table: str | None = None  # the sheet of a workbook, or the table of a database; none: the only one
     query: str | None = None  # SQL whose result is the table, of a database
     text: TextFormat | None = None  # dialect of text files; none: commas, UTF-8, a header line, and no row of another length
@@ -96,18 +100,23 @@ class TableSource(SourceSpec):
         """Columns that the source reads itself."""
         return tuple(name for name in (self.labels, self.group, self.id) if name is not None)
 
+    @property
+    def id_column(self) -> str:
+        """See `SourceSpec.id_column`."""
+        return self.id or ""
+
     def check_labels(self, labels: tuple[int, ...]) -> list[str]:
         return check_both_labelled(labels, self.labels)
 
     def check_input(self, input_spec: InputSpec) -> list[tuple[str, str]]:
-        names = {column.name for column in input_spec.columns}
+        names = set(names_of(input_spec.columns))
         own = [name for name in self.own_columns if name in names]
         errors = []
         if own and not self.is_archive:
             reason = f"expected no column {join_names(own)}, which data.source reads as labels, groups or ids"
             errors.append(("input.columns", reason))
         for key, columns in (("nulls", self.nulls), ("dates", self.dates)):
-            unknown = [name for name in columns if name not in names and name != ALL_COLUMNS]
+            unknown = names_not_in(columns, {*names, ALL_COLUMNS})
             if unknown:
                 errors.append((f"data.source.{key}", f"expected columns of input.columns, got {join_names(unknown)}"))
         return errors
@@ -141,7 +150,7 @@ class TextsSource(SourceSpec):
     text: str | None = None  # the key or column with the text; none: of .txt files
     unit: str = bounded_field("line", one_of=("line", "file"))  # of .txt files: what one text is
     labels: str | None = None  # the key or column with one whole number or name a text
-    id: str | None = None  # the key or column with the id that each text keeps; one whose id came before is set aside
+    id: str | None = None  # the key or column with the id that each text keeps; of two with one id the later one counts
     group: str | None = None  # the key or column whose equal values share a split
     dialect: TextFormat | None = None  # of a text file of rows; none: commas, UTF-8, a header line
     shortest: int = bounded_field(1, low=1, high=65536)  # characters of a text; what is shorter is set aside
@@ -160,7 +169,7 @@ class TextsSource(SourceSpec):
             errors.append("path: expected a file or folder: write the query's result as Parquet or JSONL")
         if not self.is_plain:
             return errors
-        named = [key for key in ("labels", "id", "group") if getattr(self, key) is not None]
+        named = attributes_with_values(self, ("labels", "id", "group"))
         return [f"{join_names(named)}: expected none without text, since plain text has no keys and columns"] if named else errors
 
 

@@ -1,6 +1,7 @@
 """Read YAML that people write, strictly: a key that stands twice is a mistake, and aliases cannot make a small file large."""
 
 from collections.abc import Hashable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,7 @@ def _count_values(node: yaml.Node, counts: dict[int, int]) -> int:
 
 def _child_nodes(node: yaml.Node) -> list[yaml.Node]:
     if isinstance(node, yaml.MappingNode):
-        return [child for pair in node.value for child in pair]
+        return list(chain.from_iterable(node.value))
     if isinstance(node, yaml.SequenceNode):
         return list(node.value)
     return []

@@ -39,15 +39,34 @@ def find_acknowledgement(entries: Sequence[LedgerEntry], alarm_names: Sequence[s
     return None
 
 
-def describe_answer(entries: Sequence[LedgerEntry], started_at: datetime) -> str:
-    """Return what came of a retrain that was started at that time, by the first decision after it."""
-    for entry in entries:
-        if entry.timestamp <= started_at:
-            continue
-        if entry.event in ("promotion", "recalibration"):
-            return f"version {entry.to_version} became champion on {entry.timestamp:%Y-%m-%d %H:%M}"
-        if entry.event == "refusal":
-            return f"version {entry.version} was refused: {entry.why}"
-        if entry.event == "request":
-            return f"version {entry.version} waited for approval from {entry.timestamp:%Y-%m-%d %H:%M}"
-    return "no version has come of it yet"
+def is_closed(entries: Sequence[LedgerEntry], version: str | None) -> bool:
+    """Return whether the alarms of a version are closed, as another one is champion by now, or none is."""
+    return bool(entries) and version is not None and ledger.champion_at(list(entries)) != version
+
+
+def describe_answer(entries: Sequence[LedgerEntry], started_at: datetime, outcome: str | None = None) -> str:
+    """Return what came of a retrain that was started at that time, by the first decision after it.
+
+    Args:
+        entries: of the recipe's ledger.
+        started_at: with a zone.
+        outcome: what the retrain's run said where it made no version, such as that nothing was new, or why it failed.
+    """
+    decisions = (_describe_decision(entry, started_at) for entry in entries)
+    decision = next(filter(None, decisions), "")
+    if outcome and decision:
+        return f"{outcome}; later {decision}"
+    return outcome or decision or "no version has come of it yet"
+
+
+def _describe_decision(entry: LedgerEntry, started_at: datetime) -> str:
+    """Return what a decision after that time was; empty for an entry before it, or of another kind."""
+    if entry.timestamp <= started_at:
+        return ""
+    if entry.event in ("promotion", "recalibration"):
+        return f"version {entry.to_version} became champion on {entry.timestamp:%Y-%m-%d %H:%M}"
+    if entry.event == "refusal":
+        return f"version {entry.version} was refused: {entry.why}"
+    if entry.event == "request":
+        return f"version {entry.version} waited for approval from {entry.timestamp:%Y-%m-%d %H:%M}"
+    return ""

@@ -24,7 +24,8 @@ from aeops.files import append_synced, data_sha256
 from aeops.project import Project
 
 MOVE_EVENTS = ("adoption", "promotion", "recalibration", "rollback", "retirement")  # events that make `to` the champion
-NOTE_EVENTS = ("refusal", "request", "approval", "rejection", "acknowledgement")  # events that leave the champion as it is
+# Events that leave the champion as it is.
+NOTE_EVENTS = ("refusal", "request", "approval", "rejection", "acknowledgement", "forgetting")
 FIRST_HASH = "0" * 64  # in the first entry, in place of the hash of the entry before
 JSON_KEYS = {"from_version": "from", "to_version": "to"}  # attributes whose key in the file differs from their name
 OPTIONAL_KEYS = ("account", "clock")  # absent where they are None, as in entries that are older than they are

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar
+from urllib.parse import quote
 
 from ae_models.errors import BundleError
 from aeops.errors import DataError, InfrastructureError, TransientError, UsageError, as_ae_error
@@ -34,6 +35,7 @@ from aeops.registry import ledger
 from aeops.registry.aliases import CHAMPION
 from aeops.registry.database import artifacts_folder, database_file, database_uri, fingerprint_database, prepare_database
 from aeops.registry.locations import is_local_location, local_path, relocate_database, sync_location
+from aeops.registry.mlflow_pages import CLASSIC_FACE, experiments_page
 from aeops.registry.read_only_copy import copy_database
 from aeops.registry.runs import RunInfo, to_run_info
 from aeops.registry.versions import EVIDENCE_RUN_TAG, ModelInfo, VersionInfo, to_version_info
@@ -53,7 +55,8 @@ NEWEST_ALIAS = "latest"  # which MLflow resolves by itself; nobody can set it
 NOT_FOUND = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # a version or model; an alias, or a name that none can have
 VERSION_NUMBER = re.compile(r"[1-9][0-9]{0,8}")  # databases hold no larger one
 DELETED = "deleted"  # MLflow's lifecycle stage of an experiment or a run that can be restored
-# The page of an experiment shows runs and their metrics, and not the face for language models that MLflow opens otherwise.
+# The page of an experiment shows runs and their metrics, and not the face for language models that MLflow opens otherwise. MLflow
+# 3.17 looks at the address (mlflow_pages.py) and not at the tag.
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 NOTE_TAG = "mlflow.note.content"  # of a run: its description on MLflow's page, Markdown
 NOT_METRICS = {"epoch", "step"}  # columns of a loss curve that are its x axis
@@ -226,14 +229,15 @@ class Store:
     # ---------------------------------------------------------------- runs
 
     @translate_errors
-    def start_run(self, recipe: str, tags: Mapping[str, str], params: Mapping[str, Any], dataset: Mapping[str, str]) -> str:
+    def start_run(self, recipe: str, tags: Mapping[str, str], params: Mapping[str, Any], dataset: Mapping[str, Any]) -> str:
         """Open a run in the recipe's experiment.
 
         Args:
             recipe: name of the experiment, created if there is none.
             tags: all that a rebuild needs.
             params: nested as in the recipe; logged flat, `train.epochs` for `{"train": {"epochs": ...}}`.
-            dataset: its name as `dataset` and its manifest root as `content_sha256`; the rest is stored with them.
+            dataset: its name as `dataset` and its manifest root as `content_sha256`; the rest, such as `num_rows`, is stored with
+                them and shown on MLflow's page.
 
         Returns:
             The run's id.
@@ -295,15 +299,21 @@ class Store:
         for batch in split_batches([Param(key, value) for key, value in params.items()], PARAMS_A_BATCH):
             self.client.log_batch(run_id, params=batch)
 
-    def log_dataset(self, run_id: str, dataset: Mapping[str, str]) -> None:
-        """Log the dataset as the run's input. MLflow's own digest covers 10,000 rows; ours is the head of the manifest root."""
+    @translate_errors
+    def log_dataset(self, run_id: str, dataset: Mapping[str, Any], context: str = "training") -> None:
+        """Log a dataset as the run's input. MLflow's own digest covers 10,000 rows; ours is the head of the manifest root.
+
+        Args:
+            dataset: as `start_run` takes it.
+            context: what it was used for, in MLflow's words: training or evaluation.
+        """
         from mlflow.entities import Dataset, DatasetInput, InputTag
         from mlflow.exceptions import MlflowException
 
         profile = json.dumps(dict(dataset), sort_keys=True)
         digest = dataset["content_sha256"][:DIGEST_LENGTH]
         entry = Dataset(name=dataset["dataset"], digest=digest, source_type="dvc", source=profile, profile=profile)
-        inputs = [DatasetInput(entry, tags=[InputTag("mlflow.data.context", "training")])]
+        inputs = [DatasetInput(entry, tags=[InputTag("mlflow.data.context", context)])]
         try:
             self.client.log_inputs(run_id, datasets=inputs)
         except MlflowException as error:
@@ -445,15 +455,23 @@ class Store:
         return f"http://{HOST}:{settings.mlflow_port}"
 
     @translate_errors
-    def run_url(self, run_id: str) -> str:
-        """Return the address of the run's page; for the local store, where `ae up` will show it.
+    def run_url(self, run_id: str, file: str = "") -> str:
+        """Return the address of the run's page, or of one of its files there; for the local store, where `ae up` will show it.
 
         Of a run that was deleted for good it is the page of all experiments.
         """
         run = self._find_run(run_id)
         if run is None:
-            return f"{self.page_url}/#/experiments"
-        return f"{self.page_url}/#/experiments/{run.info.experiment_id}/runs/{run_id}"
+            return experiments_page(self.page_url)
+        path = f"/artifacts/{file}" if file else ""
+        return f"{self.page_url}/#/experiments/{run.info.experiment_id}/runs/{run_id}{path}{CLASSIC_FACE}"
+
+    def picture_markdown(self, run_id: str, file: str, text: str) -> str:
+        """Return Markdown that shows one of the run's pictures in a description on MLflow's page.
+
+        The address is relative to that page, whose filter leaves out pictures that are written into a description.
+        """
+        return f"![{text}](get-artifact?path={quote(file, safe='')}&run_uuid={run_id})"
 
     # ---------------------------------------------------------------- versions
 
@@ -598,6 +616,11 @@ class Store:
         return ModelInfo(aliases, dict(model.tags))
 
     @translate_errors
+    def describe_model(self, recipe: str, description: str) -> None:
+        """Give the recipe's model the description, Markdown, that MLflow's page shows."""
+        self.client.update_registered_model(recipe, description=fit_description(description))
+
+    @translate_errors
     def set_model_tag(self, recipe: str, name: str, value: str) -> None:
         self.client.set_registered_model_tag(recipe, name, value)
 
@@ -645,9 +668,10 @@ class Store:
             return None
         return to_version_info(entry, dict.fromkeys(entry.aliases, str(entry.version)))
 
-    def versions_url(self, recipe: str) -> str:
-        """Return the address of the page of the recipe's model; for the local store, where `ae up` will show it."""
-        return f"{self.page_url}/#/models/{recipe}"
+    def versions_url(self, recipe: str, version: str = "") -> str:
+        """Return the address of the page of the recipe's model, or a version; for the local store, where `ae up` will show it."""
+        path = f"/versions/{version}" if version else ""
+        return f"{self.page_url}/#/models/{recipe}{path}{CLASSIC_FACE}"
 
     def champion(self, recipe: str) -> VersionInfo | None:
         return self._find_version(recipe, CHAMPION)

@@ -102,6 +102,12 @@ def with_refusal(card: str, recipe: str, sentence: str) -> str:
     return "\n\n".join([card_head(recipe, False, sentence), *others])
 
 
+def with_picture(card: str, picture: str) -> str:
+    """Return a card that shows a picture below its sentence; `picture` is Markdown."""
+    title, sentence, *others = card.split("\n\n")
+    return "\n\n".join([title, sentence, picture, *others])
+
+
 def card_sentence(card: str) -> str:
     """Return the sentence that a card begins with, below its title; empty where the description is no card."""
     paragraphs = card.split("\n\n", 2)

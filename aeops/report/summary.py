@@ -8,6 +8,7 @@ from aeops.gate.documents import ComparisonDocument, EvidenceDocument, VerdictDo
 from aeops.recipe.metric_names import AT_REQUESTED_RATE
 from aeops.recipe.own_kinds import study_specs
 from aeops.registry.version_state import WAITING
+from aeops.report.headline import verdict_sentence
 from aeops.report.tables import (
     DETECTION_MEASURES,
     MODEL,
@@ -112,6 +113,25 @@ def false_alarm_line(metrics: Mapping[str, Any]) -> str:
     if metrics["novelty_flagged"] is not None:
         line += f", flags {format_share(metrics['novelty_flagged'])} of the novelty"
     return line
+
+
+def result_line(summary: Mapping[str, Any]) -> str:
+    """Return what a run came to in one line: version, state and verdict; `summary` is its `RunSummary`."""
+    sentence = verdict_sentence(summary["metrics"], summary.get("comparison"), summary["reasons"])
+    return f"{summary['recipe']} {summary['version']} is {summary['state']}: {sentence}"
+
+
+def result_markdown(summary: Mapping[str, Any]) -> str:
+    """Return a run's result in Markdown: state, verdict, where its pages are, and the commands to type next."""
+    recipe, version, state = summary["recipe"], summary["version"], summary["state"]
+    paragraphs = [
+        f"## {recipe} {version} is {state}",
+        verdict_sentence(summary["metrics"], summary.get("comparison"), summary["reasons"]),
+        f"Run in MLflow: {summary['run_url']}",
+        f"Report: {summary['report']}",
+        f"Next: `{next_commands(recipe, version, state)}`",
+    ]
+    return "\n\n".join(paragraphs)
 
 
 def verdict_markdown(verdict: VerdictDocument) -> str:

@@ -45,7 +45,7 @@ def draw_days(file: Path, days: Sequence[DayScores], threshold: float) -> None:
         all_scores.append(day.scores)
         labels.append(day.label)
     edges, is_log = histogram_edges(np.concatenate(all_scores), threshold)
-    row_offsets = [-index for index in range(len(days))]
+    row_offsets = list(range(0, -len(days), -1))
     height, left_margin = 0.9 + ROW_INCHES * len(days), 0.1 + LETTER_INCHES * max(map(len, labels))
     with svg_axes(file, REPORT_WIDTH, height) as [axes]:
         # By hand: for a small batch, the layout engine would take longer than the scoring.

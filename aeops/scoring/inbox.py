@@ -100,7 +100,9 @@ class InboxListing:
 def list_inbox(inbox: Path) -> InboxListing:
     """List an inbox with its subfolders, those that links lead to as well."""
     listing = list_files(inbox)
-    files, problems = [], {printable_name(name): reason for name, reason in listing.problems.items()}
+    files, problems = [], {}
+    for name, reason in listing.problems.items():
+        problems[printable_name(name)] = reason
     for path in listing.files:
         if not is_finished(path.name) or path.name.endswith(LABELS_SUFFIX):
             continue

@@ -102,7 +102,7 @@ class InboxOutcome:
     def to_dict(self) -> FilesSummary:
         """Return the files as the summary of a run holds them."""
         return {
-            "taken": [file.to_dict() for file in self.scored],
+            "taken": list(map(ScoredFile.to_dict, self.scored)),
             "refused": self.refused,
             "copies": self.copies,
             "left": self.unlisted | self.skipped,

@@ -217,10 +217,17 @@ def _draw_samples(
     with tempfile.TemporaryDirectory() as folder:
         for start in range(0, len(samples), COLUMNS):
             strip_rows, file = slice(start, start + COLUMNS), Path(folder) / f"{start}.svg"
-            strip = [None if values is None else values[strip_rows] for values in (nearest, distances)]
-            draw_anomalous(file, inputs[strip_rows], outputs[strip_rows], captions[strip_rows], *strip)
+            strip_nearest, strip_distances = _take_rows(nearest, strip_rows), _take_rows(distances, strip_rows)
+            draw_anomalous(file, inputs[strip_rows], outputs[strip_rows], captions[strip_rows], strip_nearest, strip_distances)
             pictures.append(inline_svg(file.read_text(encoding="utf-8"), f"anomalous-{start}", PICTURE_ALT))
     return pictures
+
+
+def _take_rows(values: np.ndarray | None, rows: slice) -> np.ndarray | None:
+    """Return rows of what a model may have."""
+    if values is None:
+        return None
+    return values[rows]
 
 
 def _read_sample(file: InboxFile, row: int, detector: Detector) -> np.ndarray | None:

@@ -7,7 +7,6 @@ import pandas as pd
 
 from ae_models.spec import spec_to_dict
 from aeops.data import dvc
-from aeops.data.stage_code import stage_sha256
 from aeops.errors import UsageError
 from aeops.evaluation.before_training import require_enough_samples
 from aeops.files import make_folder, write_json
@@ -19,7 +18,7 @@ from aeops.machine.platform_info import platform_facts
 from aeops.machine.stored_json import read_json
 from aeops.project import Project
 from aeops.recipe.reader import Recipe, read_unchanged, require_unchanged
-from aeops.seeds.seed_runs import SeedResult, load_result, measure_run, plan_seed_runs
+from aeops.seeds.seed_runs import SeedResult, load_result, measure_run, plan_seed_runs, stage_hashes
 from aeops.seeds.seed_spread import judge_equal_pairs, measure_spread, summarize_metrics
 
 RECORDED_STAGES = ("prepare", "train", "calibrate", "evaluate")
@@ -63,18 +62,19 @@ def build_record(project: Project, recipe: Recipe, results: Sequence[SeedResult]
     """Return the record of these results, with the gate's verdicts on every pair of them at the margins that follow from it."""
     prepared = project.artifacts(recipe.name) / "prepared"
     spread = measure_spread(results)
-    margins = resolve_margins(recipe.gate, spread_of_seeds([result.seed for result in results], spread))
+    seeds = [result.seed for result in results]
+    margins = resolve_margins(recipe.gate, spread_of_seeds(seeds, spread))
     group = pd.read_parquet(prepared / "test.parquet", columns=["group"])["group"].to_numpy(dtype=str)
     return {
         "format": FORMAT,
         "recipe": recipe.name,
-        "seeds": [result.seed for result in results],
+        "seeds": seeds,
         "settings_sha256": seed_settings_sha256(project.recipe_file(recipe.name)),
         "measured_sha256": seed_settings_sha256(project.recipe_file(recipe.name), METRIC_SECTIONS),
         "content_sha256": str(read_json(prepared / "prepared.json", "content_sha256")["content_sha256"]),
         "holdout_sha256": holdout_sha256(prepared),
         "threshold": spec_to_dict(recipe.fit.threshold),
-        "code": {stage: stage_sha256(project.root, stage) for stage in RECORDED_STAGES},
+        "code": stage_hashes(project, RECORDED_STAGES),
         "versions": platform_facts(),
         "metrics": summarize_metrics(results),
         "spread": spread,

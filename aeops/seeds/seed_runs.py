@@ -6,8 +6,7 @@ folder to start over.
 """
 
 import shutil
-import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from aeops.machine.progress import ProgressBar, ProgressFollower
 from aeops.machine.stored_json import read_json_if_whole
 from aeops.project import Project
 from aeops.recipe.reader import Recipe, read_recipe
+from aeops.terminal import print_progress
 
 MAX_SEED = 2**31 - 1  # as in ae_models.spec.training
 RESULT_FILES = ("metrics.json", "scores.parquet")  # of a report, that are kept
@@ -86,6 +86,16 @@ def choose_seeds(recipe: Recipe, count: int, first_seed: int) -> list[int]:
     return seeds
 
 
+def stage_hashes(project: Project, stages: Iterable[str]) -> dict[str, str]:
+    """Return the SHA-256 of the code of each of these stages."""
+    return {stage: stage_sha256(project.root, stage) for stage in stages}
+
+
+def _sections(raw_recipe: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """Return some sections of a recipe by name, None for what it lacks."""
+    return {name: raw_recipe.get(name) for name in names}
+
+
 def plan_seed_runs(
     project: Project, raw_recipe: Mapping[str, Any], content_sha256: str, folder: Path, seeds: list[int]
 ) -> list[SeedRun]:
@@ -101,13 +111,13 @@ def plan_seed_runs(
     runs = []
     for seed in seeds:
         seeded = {**raw_recipe, "train": {**raw_recipe["train"], "seed": seed}}
-        weights = {name: seeded.get(name) for name in ("input", "model", "train")}
+        weights = _sections(seeded, "input", "model", "train")
         key = training_key(project, seeded["data"], weights, content_sha256)
         result_key = json_sha256(
             {
                 "training": key,
-                "settings": {name: seeded.get(name) for name in ("score", "threshold", "validate", "evaluate")},
-                "code": {stage: stage_sha256(project.root, stage) for stage in ("calibrate", "evaluate")},
+                "settings": _sections(seeded, "score", "threshold", "validate", "evaluate"),
+                "code": stage_hashes(project, ("calibrate", "evaluate")),
             }
         )
         work = folder / "trainings" / key[:KEY_DIGITS]
@@ -160,4 +170,4 @@ def measure_run(project: Project, run: SeedRun, prepared: Path) -> SeedResult:
 
 
 def _say(run: SeedRun, stage: str) -> None:
-    print(f"seed {run.seed}: {stage} ...", file=sys.stderr, flush=True)
+    print_progress(f"seed {run.seed}: {stage}")

@@ -28,7 +28,7 @@ from aeops.serving.json_responses import build_error_response, json_response
 from aeops.serving.limits import RequestLimits
 from aeops.serving.metrics import MEDIA_TYPE as METRICS_TYPE
 from aeops.serving.middleware import ServiceMiddleware
-from aeops.serving.openapi import EXAMPLE_ADDRESS, curl_example, openapi_document, openapi_page
+from aeops.serving.openapi import EXAMPLE_ADDRESS, openapi_document, openapi_page
 from aeops.serving.post import ScoringEndpoint
 from aeops.serving.request_bodies import JsonObject
 from aeops.serving.served_version import ServedVersion
@@ -59,7 +59,6 @@ def service_app(service: ScoringService) -> ServiceMiddleware:
 
     Requests to the model skip Starlette's router: they are looked up by path, and Starlette handles everything else.
     """
-    scoring_endpoints = {path: ScoringEndpoint(service, path) for path in SCORING_PATHS}
 
     @contextlib.asynccontextmanager
     async def end_with_app(_starlette_app: Starlette) -> AsyncIterator[None]:
@@ -68,8 +67,10 @@ def service_app(service: ScoringService) -> ServiceMiddleware:
 
     # A POST never reaches these routes; they let Starlette answer other methods with 405.
     routes: list[Route] = []
-    for path, scoring_endpoint in scoring_endpoints.items():
-        routes.append(Route(path, scoring_endpoint, methods=["POST"]))
+    scoring_endpoints = {}
+    for path in SCORING_PATHS:
+        scoring_endpoints[path] = ScoringEndpoint(service, path)
+        routes.append(Route(path, scoring_endpoints[path], methods=["POST"]))
     for path, get_handler in GET_HANDLERS.items():
         routes.append(Route(path, bind_service(get_handler, service), methods=["GET"]))
     error_handlers: Any = dict.fromkeys((HTTPException, DataError, InfrastructureError, Exception), handle_error)
@@ -117,14 +118,16 @@ def get_model(service: ScoringService) -> Response:
 
 
 def get_openapi(service: ScoringService) -> Response:
-    return json_response(openapi_document(service.name, service.rollover.current_version, service.limits))
+    return json_response(_document(service))
 
 
 def get_docs(service: ScoringService) -> Response:
-    served_version, curl = service.rollover.current_version, ""
-    if served_version is not None:
-        curl = curl_example(served_version.detector, service.address or EXAMPLE_ADDRESS, service.password is not None)
-    return HTMLResponse(openapi_page(openapi_document(service.name, served_version, service.limits), curl))
+    return HTMLResponse(openapi_page(_document(service)))
+
+
+def _document(service: ScoringService) -> JsonObject:
+    address, has_password = service.address or EXAMPLE_ADDRESS, service.password is not None
+    return openapi_document(service.name, service.rollover.current_version, service.limits, address, has_password)
 
 
 GET_HANDLERS = {
@@ -140,12 +143,15 @@ GET_HANDLERS = {
 
 def describe_version(served_version: ServedVersion) -> JsonObject:
     detector = served_version.detector
+    described_input = {"kind": detector.kind, "shape": detector.shape, "low": detector.low, "high": detector.high}
+    for key in ("columns", "one_hot"):
+        if key in detector.bundle["input"]:
+            described_input[key] = detector.bundle["input"][key]
     return {
         "name": served_version.name,
         "version": served_version.version,
         "bundle_sha256": detector.sha256,
-        "input": {"kind": detector.kind, "shape": detector.shape, "low": detector.low, "high": detector.high}
-        | {key: detector.bundle["input"][key] for key in ("columns", "one_hot") if key in detector.bundle["input"]},
+        "input": described_input,
         **({"column_facts": detector.bundle["column_facts"]} if "column_facts" in detector.bundle else {}),
         "rules": detector.spec.rules and detector.spec.rules.to_dict(),
         "threshold": detector.bundle["threshold"],

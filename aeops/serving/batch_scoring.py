@@ -7,7 +7,7 @@ score is sent only after it is in the journal.
 import asyncio
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -206,10 +206,11 @@ class BatchScorer:
                 by_dtype.setdefault(dtype_of(request), []).append((request, request_scores))
         for same_dtype in by_dtype.values():
             names = prediction_names(same_dtype)
+            requests_of_dtype, scores_of_dtype = zip(*same_dtype, strict=True)
             columns: ScoreColumns = {}
             for name in RECORDED_COLUMNS:
-                columns[name] = np.concatenate([request_scores[name] for _, request_scores in same_dtype])
-            stored_samples = concat_stored([request for request, _ in same_dtype])
+                columns[name] = np.concatenate([request_scores[name] for request_scores in scores_of_dtype])
+            stored_samples = concat_stored(requests_of_dtype)
             call, row = self.journal.append(served_version.scorer, names, stored_samples, columns)
             for request, request_scores in same_dtype:
                 first_predictions[id(request)] = FirstPrediction(call, row)
@@ -300,7 +301,7 @@ def concat_checked(requests: list[Request]) -> CheckedSamples:
     return CheckedSamples(*map(np.concatenate, zip(*parts, strict=True)))
 
 
-def concat_stored(requests: list[Request]) -> np.ndarray:
+def concat_stored(requests: Sequence[Request]) -> np.ndarray:
     """Return a copy of the samples of all requests as a dataset stores them."""
     return np.concatenate([loaded_samples(request).stored_samples for request in requests])
 

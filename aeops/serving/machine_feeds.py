@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from starlette.exceptions import HTTPException
 
+from ae_models.names import names_not_in, names_of
 from aeops.bundle.answers import to_answers
 from aeops.bundle.detector import Detector
 from aeops.errors import DataError
@@ -129,8 +130,12 @@ class FeedBatch:
         self.feeds.commit(self.machine, self.model, replace(brought.state, alarm=alarm))
         described = None
         if alarm is not None:
-            times = {name: describe_time(getattr(alarm, name)) for name in ("start", "end", "peak")}
-            described = {**times, "peak_score": alarm.peak_score}
+            described = {
+                "start": describe_time(alarm.start),
+                "end": describe_time(alarm.end),
+                "peak": describe_time(alarm.peak),
+                "peak_score": alarm.peak_score,
+            }
         return {
             "machine": self.machine,
             "predictions": predictions,
@@ -156,7 +161,7 @@ def read_feed_body(body: Mapping[str, Any], spec: SampleSpec) -> tuple[str, dict
         HTTPException: 400, a body of another form.
     """
     machine, readings = body.get(MACHINE_KEY), body.get(READINGS_KEY)
-    unknown = [key for key in body if key not in FEED_KEYS]
+    unknown = names_not_in(body, FEED_KEYS)
     if unknown:
         raise HTTPException(400, f"expected {FEED_EXAMPLE}, got the key {unknown[0]!r}")
     if not isinstance(machine, str) or not machine.strip() or not machine.isprintable() or len(machine.encode()) > MACHINE_BYTES:
@@ -166,12 +171,15 @@ def read_feed_body(body: Mapping[str, Any], spec: SampleSpec) -> tuple[str, dict
         raise HTTPException(400, f"expected {FEED_EXAMPLE} with one reading or more, got none")
     assert spec.steps is not None, "a series with channels has steps"
     found = set().union(*readings)
-    names = [spec.steps.time, *(channel.name for channel in spec.channels)]
-    return machine, {name: [reading.get(name) for reading in readings] for name in names if name in found}
+    columns = {}
+    for name in (spec.steps.time, *names_of(spec.channels)):
+        if name in found:
+            columns[name] = [reading.get(name) for reading in readings]
+    return machine, columns
 
 
 def _series_key(spec: SampleSpec) -> object:
     """Return what two models have to share so that the window of one is the window of the other."""
     assert spec.steps is not None, "a series with channels has steps"
     steps = spec.steps
-    return tuple(channel.name for channel in spec.channels), steps.length, steps.every, steps.fill
+    return tuple(names_of(spec.channels)), steps.length, steps.every, steps.fill

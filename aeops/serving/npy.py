@@ -23,12 +23,14 @@ def structured_array(columns: dict[str, np.ndarray]) -> np.ndarray:
         (n,), with one field a column. Texts become fields of a fixed width, as long as the longest text.
     """
     fixed_width: dict[str, np.ndarray] = {}
+    fields = []
     for name, values in columns.items():
         if values.dtype == object:
             values = values.astype(str)
         fixed_width[name] = values
+        fields.append((name, values.dtype, values.shape[1:]))
     row_count = len(next(iter(fixed_width.values())))
-    rows = np.empty(row_count, dtype=[(name, values.dtype, values.shape[1:]) for name, values in fixed_width.items()])
+    rows = np.empty(row_count, dtype=fields)
     for name, values in fixed_width.items():
         rows[name] = values
     return rows

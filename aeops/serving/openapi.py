@@ -15,6 +15,7 @@ from aeops.bundle.detector import Detector
 from aeops.kinds.flags import FLAG_TEXTS
 from aeops.kinds.npy_bytes import MEDIA_TYPE as NPY_TYPE
 from aeops.serving import arrow
+from aeops.serving.batch_scoring import SCORE_PATH
 from aeops.serving.limits import RequestLimits
 from aeops.serving.metrics import MEDIA_TYPE as METRICS_TYPE
 from aeops.serving.request_bodies import JSON, NAMED_TYPES, PARAM_NAMES, JsonObject
@@ -26,6 +27,7 @@ MAX_EXAMPLE_VALUES = 20_000
 ANSWER_NAMES = ("score", "p_value", "is_anomaly", "flags")
 EXAMPLE_ID = "7f3a9c2e-0"
 EXAMPLE_ADDRESS = "http://127.0.0.1:8100"
+CODE_SAMPLES = "x-codeSamples"  # of an operation: commands, as viewers of OpenAPI documents show them
 
 ERROR_SCHEMA: Schema = {
     "type": "object",
@@ -71,12 +73,20 @@ HEADER_DESCRIPTIONS = {
 }
 
 
-def openapi_document(name: str, served_version: ServedVersion | None, limits: RequestLimits) -> Schema:
-    """Return the OpenAPI 3.1 document.
+def openapi_document(
+    name: str,
+    served_version: ServedVersion | None,
+    limits: RequestLimits,
+    address: str = EXAMPLE_ADDRESS,
+    has_password: bool = False,
+) -> Schema:
+    """Return the OpenAPI 3.1 document. What each error means stands in it once; the paths refer to it.
 
     Args:
         name: of the registered model.
         served_version: None if no version is served; the schema of `inputs` is then empty.
+        address: of the service, for the commands that send an example.
+        has_password: whether the service asks for one.
     """
     detector, title, version = None, name, "none"
     if served_version is not None:
@@ -84,19 +94,28 @@ def openapi_document(name: str, served_version: ServedVersion | None, limits: Re
         title = f"{name} {version}"
     paths: dict[str, Schema] = {}
     for path, summary in POST_SUMMARIES.items():
-        paths[path] = {"post": post_operation(path, summary, detector, limits)}
+        operation = post_operation(path, summary, detector, limits)
+        if detector is not None:
+            command = curl_example(detector, address, has_password, path)
+            operation[CODE_SAMPLES] = [{"lang": "Shell", "label": "curl", "source": command}]
+        paths[path] = {"post": operation}
     for path, (summary, media_type, schema) in GET_RESPONSES.items():
         paths[path] = {"get": get_operation(path, summary, media_type, schema)}
-    return {"openapi": "3.1.0", "info": {"title": title, "version": version}, "paths": paths}
+    components = {"responses": error_components(), "schemas": {"Error": ERROR_SCHEMA}}
+    return {"openapi": "3.1.0", "info": {"title": title, "version": version}, "paths": paths, "components": components}
+
+
+def _binary_content(media_types: Iterable[str]) -> dict[str, Schema]:
+    return {media_type: {"schema": BINARY_SCHEMA} for media_type in media_types}
 
 
 def post_operation(path: str, summary: str, detector: Detector | None, limits: RequestLimits) -> Schema:
-    binary_content = {NPY_TYPE: {"schema": BINARY_SCHEMA}, arrow.MEDIA_TYPE: {"schema": BINARY_SCHEMA}}
+    binary_content = _binary_content((NPY_TYPE, arrow.MEDIA_TYPE))
     body_content = binary_content
     if detector is not None and detector.data_kind.IS_BY_NAME:
-        body_content = {name: {"schema": BINARY_SCHEMA} for name in (arrow.MEDIA_TYPE, *NAMED_TYPES)}
+        body_content = _binary_content((arrow.MEDIA_TYPE, *NAMED_TYPES))
     if detector is not None:
-        body_content = body_content | {name: {"schema": BINARY_SCHEMA} for name in detector.data_kind.FILE_TYPES}
+        body_content = body_content | _binary_content(detector.data_kind.FILE_TYPES)
     reply_content: Schema = {JSON: {"schema": reply_schema(path)}}
     json_content: Schema = {"schema": request_schema(detector, limits)}
     if detector is not None and (example := build_example(detector)) is not None:
@@ -145,11 +164,11 @@ def _is_finite(values: np.ndarray) -> bool:
     return values.dtype.kind in "iuf" and bool(np.isfinite(values).all())
 
 
-def curl_example(detector: Detector, address: str, has_password: bool) -> str:
-    """Return a command line that scores a sample of the served model."""
+def curl_example(detector: Detector, address: str, has_password: bool, path: str = SCORE_PATH) -> str:
+    """Return a command line that sends a sample of the served model to a path of the service."""
     curl = "curl -s -u ae" if has_password else "curl -s"
     body = f"json.dumps(dict(inputs={detector.data_kind.python_example(detector.spec)}))"
-    return f'python3 -c "import json; print({body})" | {curl} -H content-type:application/json {address}/score -d @-'
+    return f'python3 -c "import json; print({body})" | {curl} -H content-type:application/json {address}{path} -d @-'
 
 
 def get_operation(path: str, summary: str, media_type: str, schema: Schema) -> Schema:
@@ -165,10 +184,14 @@ def get_operation(path: str, summary: str, media_type: str, schema: Schema) -> S
 
 
 def error_responses(status_codes: Iterable[str]) -> Schema:
-    by_status: Schema = {}
-    for status in status_codes:
-        by_status[status] = {"description": ERROR_DESCRIPTIONS[status], "content": {JSON: {"schema": ERROR_SCHEMA}}}
-    return by_status
+    """Return the error responses of an operation, each a reference to what the document says of it once."""
+    return {status: {"$ref": f"#/components/responses/{status}"} for status in status_codes}
+
+
+def error_components() -> Schema:
+    """Return each error response by its status."""
+    content = {JSON: {"schema": {"$ref": "#/components/schemas/Error"}}}
+    return {status: {"description": text, "content": content} for status, text in ERROR_DESCRIPTIONS.items()}
 
 
 # ---------------------------------------------------------------- schemas
@@ -255,22 +278,27 @@ def prediction_schema(path: str) -> Schema:
 
 # ---------------------------------------------------------------- the page
 
+VIEWPORT = '<meta name="viewport" content="width=device-width,initial-scale=1">'
 PAGE_STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem;
 color:#222;background:#fff}
 h2{margin:2rem 0 0;font-size:1.1rem}code,pre{font:.9em ui-monospace,monospace;background:#f3f3f3}code{padding:.1em .3em}
-pre{padding:.7rem;overflow:auto}table{border-collapse:collapse}td{padding:.1rem 1rem .1rem 0;vertical-align:top}"""
+pre{padding:.7rem;white-space:pre-wrap;overflow-wrap:anywhere}.errors{color:#555}
+table{border-collapse:collapse}td{padding:.1rem 1rem .1rem 0;vertical-align:top}"""
 
 
-def openapi_page(document: Schema, curl: str = "") -> str:
-    """Return the document as HTML without scripts and without requests to other hosts; `curl` is a command that works."""
-    title = html.escape(document["info"]["title"])
-    sections = f"<h2>Try it</h2><pre>{html.escape(curl)}</pre>" if curl else ""
+def openapi_page(document: Schema) -> str:
+    """Return the document as HTML without scripts and without requests to other hosts; each error is explained once, below."""
+    title, sections = html.escape(document["info"]["title"]), ""
     for path, path_item in document["paths"].items():
         for method, operation in path_item.items():
             sections += operation_html(method, path, operation)
+    rows = ""
+    for status, response in document["components"]["responses"].items():
+        rows += f"<tr><td><code>{status}</code><td>{html.escape(response['description'])}"
+    sections += f"<h2>Errors</h2><p>Each is <code>{{&quot;error&quot;: &quot;one line&quot;}}</code>.</p><table>{rows}</table>"
     return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{PAGE_STYLE}</style><h1>{title}</h1>'
-        f'<p>Scoring service; the same for programs: <a href="openapi.json">openapi.json</a></p>{sections}'
+        f'<!doctype html><html lang="en"><meta charset="utf-8">{VIEWPORT}<title>{title}</title><style>{PAGE_STYLE}</style>'
+        f'<h1>{title}</h1><p>Scoring service; the same for programs: <a href="openapi.json">openapi.json</a></p>{sections}'
     )
 
 
@@ -281,10 +309,10 @@ def operation_html(method: str, path: str, operation: Schema) -> str:
     if "parameters" in operation:
         param_names = [parameter["name"] for parameter in operation["parameters"]]
         section += f"<p>In the query, true or false: {code_list(param_names)}</p>"
-    rows = ""
-    for status, response in operation["responses"].items():
-        rows += f"<tr><td><code>{status}</code><td>{html.escape(response['description'])}"
-    return f"{section}<table>{rows}</table>"
+    for sample in operation.get(CODE_SAMPLES, ()):
+        section += f"<pre>{html.escape(sample['source'])}</pre>"
+    error_codes = [status for status in operation["responses"] if status != "200"]
+    return f"{section}<p class='errors'>Errors: {code_list(error_codes)}</p>"
 
 
 def code_list(names: Iterable[str]) -> str:

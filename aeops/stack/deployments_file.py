@@ -53,8 +53,13 @@ def _deployed_recipes(document: Any) -> set[str]:
     deployments = document.get("deployments") if isinstance(document, dict) else None
     if not isinstance(deployments, list):
         return set()
-    parameters = [entry.get("parameters") for entry in deployments if isinstance(entry, dict)]
-    return {str(one["recipe"]) for one in parameters if isinstance(one, dict) and "recipe" in one}
+    recipes = set()
+    for entry in deployments:
+        if isinstance(entry, dict):
+            parameters = entry.get("parameters")
+            if isinstance(parameters, dict) and "recipe" in parameters:
+                recipes.add(str(parameters["recipe"]))
+    return recipes
 
 
 def _has_definitions(document: Any) -> bool:

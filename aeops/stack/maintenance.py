@@ -1,7 +1,8 @@
 """`python -m aeops.stack.maintenance`: the maintenance that the supervisor runs a few times a minute, in a process of its own.
 
 It marks flow runs Crashed whose process has ended without reporting it, deletes all but the newest of a schedule's waiting runs,
-sends new alarms, and closes MLflow's runs that a killed process left open. It starts no run again: the next one of its schedule,
+tells the receivers of ae.yaml of crashed runs and of services that do not stay up, and closes MLflow's runs that a killed process
+left open. It starts no run again: the next one of its schedule,
 or one that a person starts, goes on at the last checkpoint.
 """
 
@@ -13,12 +14,16 @@ from datetime import UTC, datetime, timedelta
 
 import psutil
 
+from aeops.alerts import notices
+from aeops.alerts.receivers import send
+from aeops.files import write_json
 from aeops.machine.child_process import tied_command
 from aeops.machine.lock import was_holder_killed
 from aeops.machine.process_identity import ProcessIdentity, parse_identity, this_process
 from aeops.machine.stack_settings import read_settings
+from aeops.machine.stored_json import read_json_if_whole
 from aeops.project import Project, find_project
-from aeops.stack.alarms import send_alarms
+from aeops.stack.leader_state import SETUP_NAME, read_state
 from aeops.stack.prefect_api import PrefectApi, PrefectObject, stack_prefect_api
 from aeops.stack.service_definitions import worker_name
 
@@ -27,6 +32,7 @@ _PROCESS_TAG = f"{PROCESS_LABEL}="  # of a flow run that was started by hand, fr
 _WORKER_LABEL = "prefect.worker.name"  # of a flow run: the worker that has taken it
 _RUN_ID_VARIABLE = "PREFECT__FLOW_RUN_ID"  # set by a worker in the process of a flow run
 _START_TIMEOUT = timedelta(minutes=2)  # in which a worker starts a flow run's process
+_CRASH_TOLD_WITHIN = timedelta(hours=1)  # an older one was told, or happened while no stack ran
 _FINAL_STATES = ("COMPLETED", "FAILED", "CANCELLED")  # Crashed is Prefect's word for a run that was interrupted
 _WAITING_STATES = ("Late", "Scheduled", "AwaitingConcurrencySlot")
 
@@ -37,11 +43,43 @@ def main() -> None:
     settings = read_settings(project)
     if settings is None:
         return
+    tell_outages(project)
     api = stack_prefect_api(project, settings)
-    for message in (*crash_dead_runs(api), *delete_missed_runs(api), *send_alarms(project, api)):
+    for message in (*crash_dead_runs(api), *delete_missed_runs(api)):
         print(message, flush=True)
+    tell_crashes(project, api)
     if was_holder_killed(project):
         _close_open_runs(project)
+
+
+def tell_outages(project: Project) -> None:
+    """Tell the receivers of ae.yaml of each service that does not stay up, once when that begins."""
+    state = read_state(project)
+    failing_names = [name for name in (*sorted(state.services), SETUP_NAME) if state.is_failing(name)]
+    for name in _new_ones(project, "outages", failing_names):
+        log = project.logs / f"{'setup' if name == SETUP_NAME else name}.log"
+        send(project, notices.outage(name, str(log)))
+
+
+def tell_crashes(project: Project, api: PrefectApi) -> None:
+    """Tell the receivers of ae.yaml of each run that was interrupted lately, whoever has noticed that."""
+    since = datetime.now(UTC) - _CRASH_TOLD_WITHIN
+    crashed_runs = api.flow_runs({"state": {"type": {"any_": ["CRASHED"]}}, "end_time": {"after_": since.isoformat()}})
+    runs = {str(run["id"]): run for run in crashed_runs}
+    for run_id in _new_ones(project, "crashes", list(runs)):
+        run = runs[run_id]
+        reason = run["state"]["message"] or "its process ended without reporting it"
+        name = str(run["name"]).partition(", ")[0]  # without its time: a run that is killed every hour is the same failure
+        send(project, notices.failed(str(run["parameters"].get("recipe", "")), f"the run `{name}`", reason))
+
+
+def _new_ones(project: Project, topic: str, names: list[str]) -> list[str]:
+    """Return those of the names that were not there the last time; what is there now is noted before anybody is told."""
+    file = project.home / "stack" / f"{topic}.json"
+    record = read_json_if_whole(file, "told") or {"told": []}
+    if names != record["told"]:
+        write_json(file, {"told": names})
+    return [name for name in names if name not in record["told"]]
 
 
 def crash_dead_runs(api: PrefectApi) -> list[str]:
@@ -76,7 +114,9 @@ def cancel_own_runs(api: PrefectApi, reason: str) -> None:
 def _process_of(run: PrefectObject) -> ProcessIdentity | None:
     """Return the process that a flow run names; None where it names none yet."""
     texts = [run["labels"].get(PROCESS_LABEL, "")]
-    texts += [tag.removeprefix(_PROCESS_TAG) for tag in run["tags"] if tag.startswith(_PROCESS_TAG)]
+    for tag in run["tags"]:
+        if tag.startswith(_PROCESS_TAG):
+            texts.append(tag.removeprefix(_PROCESS_TAG))
     for text in texts:
         if identity := parse_identity(str(text)):
             return identity

@@ -9,7 +9,7 @@ import os
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -32,6 +32,11 @@ PrefectObject = dict[str, Any]  # the JSON of a flow run, deployment or worker, 
 
 class ServerBusyError(InfrastructureError):
     """The server asks for a retry: SQLite lets one process write at a time."""
+
+
+def names_by_id(things: Iterable[PrefectObject]) -> dict[str, str]:
+    """Return the name of each flow or deployment by its id."""
+    return {thing["id"]: thing["name"] for thing in things}
 
 
 class PrefectApi:
@@ -158,7 +163,7 @@ class PrefectApi:
 
     def flow_names(self) -> dict[str, str]:
         """Return the name of each flow by its id."""
-        return {flow["id"]: flow["name"] for flow in self.request("POST", "flows/filter", {"limit": _PAGE_SIZE}) or []}
+        return names_by_id(self.request("POST", "flows/filter", {"limit": _PAGE_SIZE}) or [])
 
     def worker(self, pool: str, name: str) -> PrefectObject | None:
         """Return a worker by its name, with `status` and `last_heartbeat_time`; None where the pool has none of that name."""

@@ -65,7 +65,11 @@ def delete_old_runs(api: PrefectApi, now: datetime) -> list[str]:
 
 def rotate_logs(project: Project) -> list[str]:
     """Rotate each log that has grown large, also of a service that runs for months; returns a line for each."""
-    return [f"rotated {log.name}" for log in sorted(project.logs.glob("*.log")) if rotate_if_large(log)]
+    messages = []
+    for log in sorted(project.logs.glob("*.log")):
+        if rotate_if_large(log):
+            messages.append(f"rotated {log.name}")
+    return messages
 
 
 def delete_old_models(project: Project, now: datetime) -> list[str]:

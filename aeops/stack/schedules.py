@@ -64,7 +64,8 @@ def find_skipped_run(schedule: Mapping[str, Any], now: datetime) -> str | None:
         zone = ZoneInfo(zone_name)
     except (ZoneInfoNotFoundError, ValueError):
         return f"{zone_name!r} is no time zone: expected one such as UTC or Europe/Berlin"
-    minutes, hours = (parse_field(text, *bounds) for text, bounds in zip(fields, FIELD_RANGES, strict=False))
+    minute_range, hour_range = FIELD_RANGES
+    minutes, hours = parse_field(fields[0], *minute_range), parse_field(fields[1], *hour_range)
     for skipped in skipped_times(zone, now):
         timestamp = skipped.start
         while timestamp < skipped.end:

@@ -153,7 +153,8 @@ def start_process(
         stdin_text: what it reads from its standard input.
         output: receives stdout and stderr.
     """
-    inherited = {variable: value for variable, value in os.environ.items() if variable != PARENT_VARIABLE}
+    inherited = dict(os.environ)
+    inherited.pop(PARENT_VARIABLE, None)
     child = subprocess.Popen(
         command,
         cwd=project.root,

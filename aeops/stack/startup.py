@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
+from ae_models.names import names_of
 from aeops.errors import InfrastructureError
 from aeops.machine.lock import file_lock
 from aeops.machine.network import HOST, RequiredPort, require_ports_free
@@ -17,6 +18,7 @@ from aeops.machine.prefect_access import external_prefect_api, login_hint, make_
 from aeops.machine.service_records import read_service_record, service_record_file, services_folder
 from aeops.machine.stack_settings import Settings, last_setup_request, remove_settings, settings_file, write_settings
 from aeops.project import Project
+from aeops.registry.mlflow_pages import experiments_page
 from aeops.stack.leader_state import SETUP_NAME, LeaderState, read_state, state_file
 from aeops.stack.prefect_api import stack_prefect_api
 from aeops.stack.service_definitions import (
@@ -86,7 +88,9 @@ def migrate_databases(project: Project, lock: int) -> None:
     if not external_prefect_api() and not _is_alive(project, PREFECT):
         migrations["Prefect's"] = lambda: _migrate_prefect(project, lock)
     with ThreadPoolExecutor(len(migrations)) as pool:  # of different databases: at the same time
-        futures = {name: pool.submit(migration) for name, migration in migrations.items()}
+        futures = {}
+        for name, migration in migrations.items():
+            futures[name] = pool.submit(migration)
     errors = []
     for name, future in futures.items():
         process = future.result()
@@ -148,7 +152,7 @@ def wait_for_stack(project: Project, settings: Settings) -> None:
         for name in sorted(healthy_names - reported_names):
             print(f"{name} is healthy", file=sys.stderr, flush=True)
         reported_names |= healthy_names
-        missing_names = sorted({SETUP_NAME, *(service.name for service in services)} - healthy_names)
+        missing_names = sorted({SETUP_NAME, *names_of(services)} - healthy_names)
         if not missing_names:
             return
         failing_names = list(filter(state.is_failing, missing_names))
@@ -194,7 +198,8 @@ def show_addresses(project: Project, settings: Settings) -> None:
     """Print the address of each service, a line each."""
     for service in _current_services(project, settings):
         if service.address:
-            print(f"{service.name:<20} {service.address}")
+            shown = experiments_page(service.address) if service.name == MLFLOW else service.address
+            print(f"{service.name:<20} {shown}")
     if address := external_prefect_api():
         print(f"{'prefect':<20} {address} (PREFECT_API_URL)")
     else:

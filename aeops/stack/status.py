@@ -7,6 +7,7 @@ from typing import TypedDict
 
 import psutil
 
+from ae_models.names import index_by_name
 from aeops.errors import InfrastructureError
 from aeops.machine.prefect_access import external_prefect_api, login_hint
 from aeops.machine.servers import is_healthy
@@ -18,7 +19,7 @@ from aeops.registry.acknowledgement import ACKNOWLEDGEMENT
 from aeops.registry.ledger import LedgerEntry
 from aeops.stack.alarms import read_alarms
 from aeops.stack.leader_state import FAILING_STATE, SETUP_NAME, LeaderState, read_state
-from aeops.stack.prefect_api import PrefectApi, PrefectObject, stack_prefect_api
+from aeops.stack.prefect_api import PrefectApi, PrefectObject, names_by_id, stack_prefect_api
 from aeops.stack.service_definitions import WORK_POOL, WORKER_SERVICE, worker_name
 from aeops.stack.service_processes import SUPERVISOR_NAME, stack_processes
 
@@ -101,7 +102,10 @@ def read_stack_status(project: Project) -> StackStatus:
         api = stack_prefect_api(project, settings)
         if is_healthy(f"{api.url}/health"):
             runs, next_runs = _last_runs(api), _next_runs(api)
-    unhealthy_names = [row["name"] for row in services if row["state"] != _HEALTHY]
+    unhealthy_names = []
+    for row in services:
+        if row["state"] != _HEALTHY:
+            unhealthy_names.append(row["name"])
     return {
         "well": not unhealthy_names,
         "says": _summary_message(settings, services, unhealthy_names, state),
@@ -147,7 +151,7 @@ def _service_rows(project: Project, settings: Settings | None, state: LeaderStat
     rows = []
     if settings or processes.get(SUPERVISOR_NAME):
         rows.append(_supervisor_row(processes.get(SUPERVISOR_NAME, [])))
-    records = {record.name: record for record in read_service_records(project)}
+    records = index_by_name(read_service_records(project))
     for name in sorted(records.keys() | state.services.keys()):
         service_state = _service_state(project, name, records.get(name), state, settings)
         rows.append(_service_row(name, records.get(name), processes.get(name, []), service_state, state.start_count(name)))
@@ -263,7 +267,7 @@ def _last_runs(api: PrefectApi) -> list[RunRow]:
 
 def _next_runs(api: PrefectApi) -> list[NextRun]:
     """Return the next run of each active schedule, the soonest first."""
-    names: dict[str, str] = {deployment["id"]: deployment["name"] for deployment in api.deployments()}
+    names = names_by_id(api.deployments())
     time_filter = {"after_": datetime.now(UTC).isoformat()}
     runs = api.flow_runs(
         {"state": {"type": {"any_": ["SCHEDULED"]}}, "expected_start_time": time_filter}, order="EXPECTED_START_TIME_ASC"

@@ -58,7 +58,7 @@ def served_rules(recipe: Recipe) -> SampleRules:
         expected["blank"] = (0, 0)
     if source.given == "clean":
         expected |= load_kind(source.kind).served_bounds(section.sample_bounds(source))
-    return SampleRules(section.missing, expected, section.unknown, section.infinite)
+    return SampleRules(section.missing, expected, section.unknown, section.infinite, recipe.data.source.id_column)
 
 
 def main() -> None:

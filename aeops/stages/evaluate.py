@@ -18,7 +18,6 @@ import pandas as pd
 from ae_models.intervals import clopper_pearson
 from ae_models.thresholds import read_threshold
 from aeops.bundle.detector import Detector
-from aeops.bundle.explanations import caption_scores
 from aeops.data.array_files import write_parquet
 from aeops.data.fit_samples import calibration_file, learnt_fit
 from aeops.drawing import mosaics
@@ -27,6 +26,7 @@ from aeops.evaluation import line_charts, model_input
 from aeops.evaluation.alarm_causes import alarm_results
 from aeops.evaluation.detection import DetectorScores, measure_flagged, measure_lead, measure_ranking
 from aeops.evaluation.false_alarms import count_blocks, measure_false_alarms
+from aeops.evaluation.galleries import draw_galleries
 from aeops.evaluation.measures import MEASURE_FUNCTIONS
 from aeops.evaluation.prepared import load_prepared
 from aeops.evaluation.reference import REFERENCE_SEED, write_reference
@@ -34,7 +34,6 @@ from aeops.evaluation.series_alarms import series_results
 from aeops.evaluation.study import EvaluationContext, StudyResult, run_study
 from aeops.evaluation.threshold_table import error_table, threshold_table, to_csv
 from aeops.files import atomic_folder, atomic_write, write_json
-from aeops.kinds.arrays import mse_per_image
 from aeops.machine.entry_point import run_main
 from aeops.machine.stored_json import read_json
 from aeops.project import Project, find_project
@@ -340,62 +339,6 @@ def draw_detection(folder: Path, detectors: Mapping[str, DetectorScores], metric
         average_precisions[name] = metrics[name]["average_precision"]
     line_charts.draw_roc(folder / "roc.svg", scores, novelty, auroc_values)
     line_charts.draw_precision_recall(folder / "precision_recall.svg", scores, novelty, average_precisions)
-
-
-def draw_galleries(folder: Path, context: EvaluationContext) -> None:
-    """Write the galleries: normal samples sorted by error, then flagged novelties, false alarms and misses sorted by score."""
-    mse, score = mse_per_image(context.target, context.reconstructions), context.predictions["score"]
-    novelty, is_anomaly = context.data.novelty, context.predictions["is_anomaly"]
-    normals = np.flatnonzero(~novelty)[np.argsort(mse[~novelty], kind="stable")]
-    count = min(mosaics.COLUMNS, len(normals))
-    first_median = (len(normals) - count) // 2
-    gallery_indices = {
-        "best": normals[:count],
-        "median": normals[first_median : first_median + count],
-        "worst": normals[len(normals) - count :],
-    }
-    for name, indices in gallery_indices.items():
-        draw_gallery(folder / f"gallery_{name}.svg", context, indices, [f"{value:#.3g}" for value in mse[indices]])
-    outcomes = {
-        "flagged_novelty": novelty & is_anomaly,
-        "false_alarms": ~novelty & is_anomaly,
-        "missed_novelty": novelty & ~is_anomaly,
-    }
-    for name, has_outcome in outcomes.items():
-        indices = np.flatnonzero(has_outcome)[np.argsort(-score[has_outcome], kind="stable")]
-        if len(indices):
-            spread = np.linspace(0, len(indices) - 1, min(len(indices), mosaics.COLUMNS)).round().astype(int)
-            shown = indices[np.unique(spread)]
-            draw_causes(folder / f"errors_{name}.svg", context, shown)
-
-
-def draw_gallery(
-    file: Path,
-    context: EvaluationContext,
-    indices: np.ndarray,
-    captions: list[str],
-    nearest: np.ndarray | None = None,
-    distances: np.ndarray | None = None,
-) -> None:
-    """Write inputs above outputs, and targets where they differ from the inputs; see `mosaics.draw_error_strip`."""
-    source = context.recipe.fit.input
-    targets = None
-    if source.target_channels or source.given == "corrupted":
-        targets = context.target[indices]
-    inputs = context.data.scale(context.inputs[indices])
-    outputs = context.data.scale(context.predictions["reconstruction"][indices])
-    mosaics.draw_error_strip(file, inputs, outputs, targets, captions, nearest, distances)
-
-
-def draw_causes(file: Path, context: EvaluationContext, indices: np.ndarray) -> None:
-    """Write a gallery with what causes the scores: the part that spoke first, distances of patches, nearest normal samples."""
-    detector = context.detector
-    causes = detector.score(context.inputs[indices], explanation=True)
-    captions = caption_scores(context.predictions["score"][indices], detector.part_names, causes.get("part_scores"))
-    nearest = None
-    if detector.has_bank:
-        nearest = context.data.scale(detector.bank_samples[causes["nearest"]])
-    draw_gallery(file, context, indices, captions, nearest, causes.get("pixel_map"))
 
 
 # ---------------------------------------------------------------- the program

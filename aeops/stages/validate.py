@@ -9,9 +9,7 @@ refused as a whole. validation.json and the Data Docs are written either way.
 import argparse
 import math
 import shutil
-from collections import Counter
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ from aeops.data.dataset import (
     FORMAT,
     RECEIPT_FILE,
     content_sha256,
+    index_columns,
     read_index,
     read_shards,
     recover_dataset,
@@ -32,15 +31,21 @@ from aeops.data.dataset import (
     staging_folder,
 )
 from aeops.data.dataset_validation import DatasetValidation
+from aeops.data.forgotten import FORGOTTEN_FILE
+from aeops.data.growth import JUDGEMENTS_KEY, KEPT_FILE, NEXT_NUMBER, first_free_number
 from aeops.data.judged_samples import decide, relabel, without_dropped
-from aeops.data.judgements import judgements_digest, read_standings
+from aeops.data.judgements import read_standings
+from aeops.data.kept_shards import keep_shards
+from aeops.data.near_copies import NearCopies, find_near_copies, read_rows_of
 from aeops.data.quarantine import write_quarantine
-from aeops.data.set_aside import count_reasons, read_set_aside
+from aeops.data.rejudging import judged_among
+from aeops.data.retention import FIRST_DAYS_FILE
+from aeops.data.set_aside import read_set_aside
 from aeops.data.shards import describe_input, read_input, shard_stem, write_block
+from aeops.data.source_record import accept_incoming
 from aeops.data.validation import (
     ROW_KEY,
     DataValidator,
-    ExpectationResult,
     drift_means,
     quarantine_reasons,
     read_rows,
@@ -51,18 +56,15 @@ from aeops.data.validation import (
     validate_samples,
     validate_set,
 )
+from aeops.data.validation_record import describe_refusal, summary_text, write_validation
 from aeops.errors import DataError
-from aeops.files import file_sha256, make_folder, write_json
+from aeops.files import file_sha256, write_json
 from aeops.machine.entry_point import run_main
 from aeops.machine.lock import file_lock
 from aeops.machine.stored_json import read_json
 from aeops.project import Project, find_project
 from aeops.recipe.reader import Recipe, read_recipe
-from aeops.recipe.sections import ROW, SET, WARNING
-
-MAX_NAMED_SAMPLES = 20  # of validation.json; the quarantine's rows.parquet names every quarantined sample
-MAX_BROKEN_VALUES = 1000  # of an expectation with bounds, in validation.json
-MAX_NAMED_REASONS = 3  # of a refusal
+from aeops.recipe.sections import IGNORE, WARNING
 
 
 def validate(recipe: Recipe, project: Project, incoming: Path) -> None:
@@ -74,26 +76,30 @@ def validate(recipe: Recipe, project: Project, incoming: Path) -> None:
     """
     dataset = project.dataset(recipe.data.dataset)
     recover_dataset(dataset)
-    description = require_incoming(incoming, recipe)
+    description = require_incoming(incoming, recipe, project)
     validation = validate_dataset(recipe, project, incoming, description)
     quarantine = quarantine_samples(validation, recipe, project, incoming)
     try:
         if not validation.is_accepted:
             write_validation(validation, recipe, project, quarantine, None)
             raise DataError(describe_refusal(validation, recipe, project, quarantine))
-        new_dataset = build_dataset(validation, incoming, description, staging_folder(dataset))
-        write_validation(validation, recipe, project, quarantine, content_sha256(new_dataset))
-        if not is_same_dataset(new_dataset, dataset):
+        new_dataset = build_dataset(validation, incoming, description, staging_folder(dataset), dataset)
+        content = content_sha256(new_dataset)
+        copies = near_copies(recipe, project, new_dataset)
+        write_validation(validation, recipe, project, quarantine, content, copies)
+        accepted_ids = set(validation.accepted_index["id"])
+        if not is_same_dataset(new_dataset, dataset, goes_on=len(validation.kept) > 0):
             replace_dataset(new_dataset, dataset)
+        accept_incoming(project, recipe.data.dataset, content, accepted_ids)
     finally:
         recover_dataset(dataset)
 
 
-def require_incoming(incoming: Path, recipe: Recipe) -> dict[str, Any]:
+def require_incoming(incoming: Path, recipe: Recipe, project: Project) -> dict[str, Any]:
     """Return dataset.json of an incoming dataset.
 
     Raises:
-        DataError: the dataset is incomplete or altered, or it belongs to another recipe.
+        DataError: the dataset is incomplete or altered, belongs to another recipe, or goes on from another accepted version.
     """
     next_step = f"type ae run {recipe.name} to ingest it again"
     if not (incoming / "dataset.json").is_file():
@@ -109,6 +115,10 @@ def require_incoming(incoming: Path, recipe: Recipe) -> dict[str, Any]:
         file = incoming / shard["file"]
         if not file.is_file() or file_sha256(file) != shard["sha256"]:
             raise DataError(f"{file}: missing or altered after it was ingested: {next_step}")
+    if (incoming / KEPT_FILE).is_file():
+        dataset, expected_sha256 = project.dataset(recipe.data.dataset), description["growth"]["base"]
+        if not dataset.is_dir() or content_sha256(dataset) != expected_sha256:
+            raise DataError(f"{incoming}: {dataset} is no longer the version that it goes on from: {next_step}")
     return description
 
 
@@ -117,21 +127,25 @@ def require_incoming(incoming: Path, recipe: Recipe) -> dict[str, Any]:
 
 def validate_dataset(recipe: Recipe, project: Project, incoming: Path, description: dict[str, Any]) -> DatasetValidation:
     """Validate each sample, then the accepted ones as a set, and publish the pages."""
-    judgements_sha256 = judgements_digest(project, recipe.data.dataset)  # before they are read: others may be recorded meanwhile
     standings = read_standings(project, recipe.data.dataset)
+    kept = read_kept(incoming)
     index, relabelled = relabel(read_index(incoming), standings, recipe)
     validator = DataValidator()
     sample_results = validate_samples(validator, recipe, index, description["dtype"])
-    rows = read_rows(incoming, index, recipe.fit.input)
+    rows = read_rows(incoming, index, recipe.fit.input) if len(index) else None
     sample_results += validate_rows(validator, recipe, rows)
     set_aside, dropped_names = without_dropped(read_set_aside(incoming), standings)
     required = frozenset(result.check.name for result in sample_results if result.check.is_required)
     judging = [result for result in sample_results if result.check.severity != WARNING]
     decided = decide(quarantine_reasons(judging, index), index, standings, required)
-    decided = replace(decided, relabelled=relabelled, dropped_names=dropped_names)
-    budget = math.floor(recipe.validate.quarantine_budget * (len(index) + len(set_aside) + len(dropped_names)) + 1e-9)
+    kept_released, kept_relabelled = judged_among(kept, standings, recipe)
+    released, relabelled = (*kept_released, *decided.released), (*kept_relabelled, *relabelled)
+    decided = replace(decided, released=released, relabelled=relabelled, dropped_names=dropped_names)
+    given = len(kept) + len(index) + len(set_aside) + len(dropped_names)
+    budget = math.floor(recipe.validate.quarantine_budget * given + 1e-9)
     validation = DatasetValidation(index, decided.undecided, budget, sample_results, [], [], None, set_aside, decided)
-    validation = replace(validation, judgements_sha256=judgements_sha256)
+    # As the ingest knew it: what people have decided since about samples that stay is seen by the next one.
+    validation = replace(validation, judgements_sha256=description.get(JUDGEMENTS_KEY), kept=kept)
     if not validation.over_budget:
         accepted_index = validation.accepted_index
         set_results = validate_set(validator, recipe, accepted_index)
@@ -139,8 +153,8 @@ def validate_dataset(recipe: Recipe, project: Project, incoming: Path, descripti
         drift_results = []
         if last_means:
             drift_results = validate_drift(validator, recipe, accepted_index, last_means)
+        rows = _all_rows(rows, accepted_index, kept, recipe, project)
         if rows is not None:
-            rows = rows[rows[ROW_KEY].isin(accepted_index["id"])]
             set_results += validate_row_set(validator, recipe, rows)
             last_rows = None if drift_skipped else read_last_rows(recipe, project)
             drift_results += validate_row_drift(validator, recipe, rows, last_rows)
@@ -155,6 +169,25 @@ def validate_dataset(recipe: Recipe, project: Project, incoming: Path, descripti
     with file_lock(project, "data-docs"):  # whose index names every dataset
         publish_pages(staged_site, project.data_docs, recipe.data.dataset, outcome, summary, validator.suites)
     return validation
+
+
+def read_kept(incoming: Path) -> pd.DataFrame:
+    """Return the rows of the accepted dataset's index that stay; none where an incoming dataset begins anew."""
+    if not (incoming / KEPT_FILE).is_file():
+        return pd.DataFrame()
+    columns = index_columns(read_input(read_json(incoming / "dataset.json", "kind")))
+    return pd.read_parquet(incoming / KEPT_FILE)[list(columns)].astype(columns)
+
+
+def _all_rows(
+    new_rows: pd.DataFrame | None, accepted_index: pd.DataFrame, kept: pd.DataFrame, recipe: Recipe, project: Project
+) -> pd.DataFrame | None:
+    """Return the rows of a table that stay and the new ones that are good; None where samples are no rows."""
+    kept_rows = read_rows(project.dataset(recipe.data.dataset), kept, recipe.fit.input) if len(kept) else None
+    if new_rows is None:
+        return kept_rows
+    good_rows = new_rows[new_rows[ROW_KEY].isin(accepted_index["id"])]
+    return good_rows if kept_rows is None else pd.concat([kept_rows, good_rows], ignore_index=True)
 
 
 def read_last_means(recipe: Recipe, project: Project) -> tuple[dict[str, float] | None, str | None]:
@@ -189,136 +222,41 @@ def quarantine_samples(validation: DatasetValidation, recipe: Recipe, project: P
     return folder
 
 
-# ---------------------------------------------------------------- the report
-
-
-def write_validation(
-    validation: DatasetValidation, recipe: Recipe, project: Project, quarantine: Path | None, content_digest: str | None
-) -> None:
-    """Write validation.json; its paths are relative to the state folder.
-
-    Args:
-        validation: the result.
-        recipe: names the dataset.
-        project: has the state folder.
-        quarantine: the folder of bad samples, or None.
-        content_digest: the SHA-256 of the accepted dataset; None if it was refused.
-    """
-    dataset = recipe.data.dataset
-    expectations = []
-    for result in validation.results:
-        added = {"applicable": True, "level": result.check.level, "range": result.observed_range}
-        expectations.append(result.to_dict() | added | broken_values(result, validation.index))
-    if validation.drift_skipped:
-        expectations.append({"name": "drift", "applicable": False, "success": True, "why": validation.drift_skipped})
-    named_samples = []
-    bad_samples = {name: [reason] for name, reason in validation.set_aside.items()} | validation.reasons
-    for sample_id, reasons in islice(bad_samples.items(), MAX_NAMED_SAMPLES):
-        named_samples.append({"id": sample_id, "reasons": reasons})
-    quarantine_path = None
-    if quarantine is not None:
-        quarantine_path = quarantine.relative_to(project.home).as_posix()
-    document = {
-        "format": FORMAT,
-        "dataset": dataset,
-        "passed": validation.is_accepted,
-        "expectations": expectations,
-        "warnings": validation.warnings,
-        "rows": validation.row_counts,
-        "copies": validation.copy_count,
-        "reasons": validation.reason_counts,
-        "judgements_sha256": validation.judgements_sha256,
-        "budget": validation.budget,
-        "quarantined": named_samples,
-        "set_aside": count_reasons(validation.set_aside),
-        "quarantine": quarantine_path,
-        "data_docs": (project.data_docs / dataset / "index.html").relative_to(project.home).as_posix(),
-        "content_sha256": content_digest,
-    }
-    folder = project.validation(dataset)
-    make_folder(folder)
-    write_json(folder / "validation.json", document)
-
-
-def broken_values(result: ExpectationResult, index: pd.DataFrame) -> dict[str, Any]:
-    """Return the samples that break an expectation with bounds, and their values, by which the bounds may be widened."""
-    if result.check.level != ROW or not result.check.setting or not result.unexpected_items:
-        return {}
-    items = result.unexpected_items[:MAX_BROKEN_VALUES]
-    ids = list(map(result.item_key, items))
-    contents = index.set_index("id")["sha256"].reindex(ids).to_dict()
-    broken = []
-    for identity, item in zip(ids, items, strict=True):
-        broken.append({"id": identity, "sha256": contents[identity], "value": plain_value(item[result.check.column])})
-    return {"broken": broken}
-
-
-def plain_value(value: Any) -> int | float | str | None:
-    """Return a value as JSON holds it; None for one that is no finite number and no text."""
-    if isinstance(value, str | int):
-        return value
-    return float(value) if isinstance(value, float) and math.isfinite(value) else None
-
-
-def summary_text(validation: DatasetValidation) -> str:
-    """Return the sentences that the page shows above its tables."""
-    bad_count, row_count = validation.bad_count, validation.given_count
-    text = f"{bad_count} of {row_count} samples are bad; at most {validation.budget} may be quarantined."
-    if counts := validation.decided.counts:
-        judged = ", ".join(f"{count} {name}" for name, count in counts.items())
-        text = f"{text} By people's judgement: {judged}."
-    if validation.warnings:
-        text = f"{text} Only told: {'; '.join(validation.warnings)}."
-    if validation.over_budget:
-        return f"{text} The set was not validated, as too few samples are left."
-    if validation.drift_skipped:
-        return f"{text} Drift was not checked: {validation.drift_skipped}."
-    return text
-
-
-def describe_refusal(validation: DatasetValidation, recipe: Recipe, project: Project, quarantine: Path | None) -> str:
-    """Return why the dataset was refused and what to do, in one line."""
-    name, dataset = recipe.name, recipe.data.dataset
-    next_step = (
-        f"look at {project.data_docs / dataset / 'index.html'}; data/{dataset} is as it was; repair the source, or the bounds "
-        f"(validate) in recipes/{name}.yaml, then type ae run {name}"
-    )
-    if validation.strict_results:
-        failures = "; ".join(result.message() for result in validation.strict_results)
-        return (
-            f"{dataset}: samples break what refuses the whole set (severity {SET}): {failures}; they are in {quarantine}: "
-            f"`ae quarantine {name}` lists them and takes your judgement; {next_step}"
-        )
-    if validation.over_budget:
-        return (
-            f"{dataset}: {validation.bad_count} of {validation.given_count} samples are bad, expected at most "
-            f"{validation.budget} (quarantine_budget {recipe.validate.quarantine_budget:g}); most frequent: "
-            f"{frequent_failures(validation)}; they are in {quarantine} with their reasons, and "
-            f"`ae quarantine {name}` lists them and takes your judgement; {next_step}"
-        )
-    failures = "; ".join(result.message() for result in validation.failed_results)
-    return f"{dataset}: the set does not meet the recipe's expectations: {failures}; {next_step}"
-
-
-def frequent_failures(validation: DatasetValidation) -> str:
-    """Return the expectations that most samples fail, such as `blank (40 samples)`, and why most others were set aside."""
-    counts: Counter[str] = Counter(count_reasons(validation.set_aside))
-    for result in validation.sample_results:
-        if result.unexpected_items and result.check.severity != WARNING:
-            counts[result.check.name] = len(result.unexpected_items)
-    return ", ".join(f"{name} ({count} samples)" for name, count in counts.most_common(MAX_NAMED_REASONS))
-
-
 # ---------------------------------------------------------------- the accepted dataset
 
 
-def build_dataset(validation: DatasetValidation, incoming: Path, description: dict[str, Any], staging_path: Path) -> Path:
-    """Write the accepted dataset with its receipt to a folder beside the one that it replaces; return the folder."""
-    folder = staging_path / "new"
+def near_copies(recipe: Recipe, project: Project, dataset: Path) -> NearCopies | None:
+    """Return the near copies in different splits of a dataset; None where the recipe ignores them, or such samples have none."""
+    if recipe.data.near_copies == IGNORE:
+        return None
+    index = read_index(dataset)
+    cache = project.image_hashes(recipe.data.dataset)
+    return find_near_copies(index, recipe.fit.input, read_rows_of([(dataset, index)]), cache)
+
+
+def build_dataset(
+    validation: DatasetValidation, incoming: Path, description: dict[str, Any], staging_path: Path, dataset: Path
+) -> Path:
+    """Write the accepted dataset with its receipt to a folder beside the one that it replaces; return the folder.
+
+    Args:
+        validation: what is accepted.
+        incoming: the incoming dataset.
+        description: its dataset.json.
+        staging_path: the folder to write in.
+        dataset: the one that was accepted last, from which samples may stay.
+    """
+    folder, spec = staging_path / "new", read_input(description)
     (folder / "shards").mkdir(parents=True)
-    index, shards = write_accepted(validation.accepted_index, incoming, folder, read_input(description))
+    kept_index, kept_shards = keep_shards(validation.kept, dataset, folder, spec)
+    first = max((int(Path(shard["file"]).stem) + 1 for shard in kept_shards), default=0)
+    index, shards = write_accepted(validation.new_index, incoming, folder, spec, first)
+    index = pd.concat([kept_index, index], ignore_index=True) if len(kept_index) else index
     write_parquet(folder / "index.parquet", index)
-    write_json(folder / "dataset.json", description | {"rows": len(index), "shards": shards})
+    for name in (FIRST_DAYS_FILE, FORGOTTEN_FILE):
+        if (incoming / name).is_file():
+            shutil.copyfile(incoming / name, folder / name)
+    write_json(folder / "dataset.json", accepted_description(description, index, [*kept_shards, *shards]))
     receipt = {
         "format": FORMAT,
         "dataset": description["dataset"],
@@ -330,26 +268,48 @@ def build_dataset(validation: DatasetValidation, incoming: Path, description: di
     return folder
 
 
+def accepted_description(description: dict[str, Any], index: pd.DataFrame, shards: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the dataset.json of the accepted dataset."""
+    accepted = description | {"rows": len(index), "shards": shards}
+    accepted.pop(JUDGEMENTS_KEY, None)
+    growth = accepted.pop("growth", None)
+    if growth is not None and growth["next_number"] > first_free_number(index["id"], description["dataset"]):
+        accepted[NEXT_NUMBER] = growth["next_number"]
+    return accepted
+
+
 def write_accepted(
-    accepted_index: pd.DataFrame, incoming: Path, folder: Path, spec: InputSpec
+    new_index: pd.DataFrame, incoming: Path, folder: Path, spec: InputSpec, first: int = 0
 ) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
-    """Write the shards of the accepted samples, with one of them in memory at a time.
+    """Write the shards of the new samples, with one of them in memory at a time.
 
     A shard that lost no sample keeps its bytes; one that lost all of them is left out.
+
+    Args:
+        new_index: their rows of the incoming index.
+        incoming: the incoming dataset.
+        folder: the dataset to write.
+        spec: the section input.
+        first: the number of the first shard.
 
     Returns:
         The index of the new shards, and for each shard its file, number of rows and SHA-256.
     """
     index_parts, shards = [], []
-    for number, (rows, block) in enumerate(read_shards(incoming, accepted_index)):
+    for number, (rows, block) in enumerate(read_shards(incoming, new_index), first):
         file = write_block(folder, shard_stem(number), block, spec)
         index_parts.append(rows.assign(shard=number, row=range(len(rows))))
         shards.append({"file": file, "rows": len(rows), "sha256": file_sha256(folder / file)})
-    return pd.concat(index_parts, ignore_index=True), shards
+    return pd.concat([new_index.iloc[:0], *index_parts], ignore_index=True), shards
 
 
-def is_same_dataset(new_dataset: Path, dataset: Path) -> bool:
-    """Return whether two datasets have the same bytes, so that nothing needs to be replaced."""
+def is_same_dataset(new_dataset: Path, dataset: Path, goes_on: bool) -> bool:
+    """Return whether two datasets have the same bytes, so that nothing needs to be replaced.
+
+    Where one goes on from the other with nothing new, the receipt of those that stay remains.
+    """
+    if goes_on:
+        return content_sha256(dataset) == content_sha256(new_dataset)
     receipt = dataset / RECEIPT_FILE
     same_receipt = receipt.is_file() and receipt.read_bytes() == (new_dataset / RECEIPT_FILE).read_bytes()
     return same_receipt and content_sha256(dataset) == content_sha256(new_dataset)

@@ -5,6 +5,7 @@ axis.key, axis.values                                          # ("train.learnin
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, is_dataclass
 from typing import Any
@@ -21,6 +22,7 @@ DETECTION_SECTIONS = ("model", "train", "score")
 SWEPT_SECTIONS = {BY_ERROR: ("model", "train"), BY_POWER: DETECTION_SECTIONS, BY_SEPARATION: DETECTION_SECTIONS}
 NOT_SWEPT = {
     "train.seed": "the best of several seeds is a lucky one: type `ae seeds` for how much they differ",
+    "train.devices": "it changes the speed and the last bits alone",
     "train.threads": "it changes the speed and the last bits alone: --threads sets it for all trials",
 }
 _KEY = re.compile(r"[\w-]+(\.[\w-]+)*")
@@ -54,9 +56,9 @@ def parse_axes(arguments: Sequence[str]) -> list[Axis]:
             axes.append(_parse_axis(argument))
         except UsageError as error:
             mistakes.append(f"--over: {error}")
-    keys = [axis.key for axis in axes]
-    for key in dict.fromkeys(key for key in keys if keys.count(key) > 1):
-        mistakes.append(f"--over {key}: expected one --over with all of its values, got {keys.count(key)}")
+    for key, count in Counter(axis.key for axis in axes).items():
+        if count > 1:
+            mistakes.append(f"--over {key}: expected one --over with all of its values, got {count}")
     if not arguments:
         mistakes.append("expected --over KEY=VALUE,VALUE,..., such as --over train.learning_rate=0.001,0.003,0.01, got none")
     if mistakes:
@@ -76,7 +78,7 @@ def _parse_axis(argument: str) -> Axis:
             f"{key}: expected two or more values, got {raw_values.strip() or 'none'}: for a single one type "
             f"`ae run RECIPE --set {key}={setting}`"
         )
-    values = [_read_number(value) for value in values]
+    values = list(map(_read_number, values))
     for index, value in enumerate(values):
         if any(_is_same(value, earlier) for earlier in values[:index]):
             raise UsageError(f"{key}: expected different values, got {format_value(value)} twice")

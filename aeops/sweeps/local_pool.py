@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from ae_models.names import names_of
 from aeops.bundle.detector import usable_cores
 from aeops.data.stage_runs import StageCommand
 from aeops.errors import DataError, TransientError, UsageError
@@ -115,7 +116,7 @@ def run_jobs(jobs: Sequence[Job], start: StartCommand, workers: int, deadline: f
         closing.callback(_close_all, at_work)
         while waiting or at_work:
             if deadline is not None and waiting and time.monotonic() >= deadline:
-                result.not_started.extend(job.name for job in waiting)
+                result.not_started.extend(names_of(waiting))
                 waiting.clear()
             while waiting and len(at_work) < workers:
                 job = waiting.pop(0)

@@ -59,7 +59,10 @@ class SweepOutcome:
     @property
     def best(self) -> TrialOutcome | None:
         """Return the trial with the best value of the last rung; None where none has one, or the sweep has not ended."""
-        return next((outcome for outcome in self.trials if outcome.state == BEST), None)
+        for outcome in self.trials:
+            if outcome.state == BEST:
+                return outcome
+        return None
 
     @property
     def missing(self) -> list[int]:

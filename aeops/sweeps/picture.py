@@ -24,9 +24,10 @@ def draw_sweep(file: Path, outcome: SweepOutcome) -> None:
     columns = len(places) + 1
     with svg_axes(file, LEFT_WIDTH + COLUMN_WIDTH * columns, HEIGHT) as [axes]:
         for column, axis in enumerate(outcome.plan.axes):
-            labels = {
-                _level(index, len(_values(outcome, axis.key))): text for index, text in enumerate(_texts(outcome, axis.key))
-            }
+            texts = _texts(outcome, axis.key)
+            labels = {}
+            for index, text in enumerate(texts):
+                labels[_level(index, len(texts))] = text
             _draw_axis(axes, column, axis.key, labels)
         direction = "lower is better" if outcome.plan.metric == BY_ERROR else "higher is better"
         _draw_axis(axes, columns - 1, f"{METRIC_NAMES[outcome.plan.metric]}\n{direction}", ticks)
@@ -82,13 +83,18 @@ def _key_places(outcome: SweepOutcome, trials: Sequence[TrialOutcome]) -> dict[s
             for place, number in enumerate(sorted(numbers)):
                 offset = (place - (len(numbers) - 1) / 2) / max(1, len(trials) - 1)
                 heights[number] = _level(index, len(values)) + SPREAD * 2 * offset
-        places[axis.key] = {trial.trial.number: heights.get(trial.trial.number, -0.1) for trial in trials}
+        places[axis.key] = {}
+        for trial in trials:
+            places[axis.key][trial.trial.number] = heights.get(trial.trial.number, -0.1)
     return places
 
 
 def _metric_places(outcome: SweepOutcome, trials: Sequence[TrialOutcome]) -> tuple[dict[int, float], dict[float, str]]:
     """Return the height of each trial on the metric's axis, the best on top, and the texts at its ends and its middle."""
-    values = {trial.trial.number: trial.values[-1] for trial in trials if trial.values}
+    values = {}
+    for trial in trials:
+        if trial.values:
+            values[trial.trial.number] = trial.values[-1]
     if not values:
         return {}, {}
     low, high = min(values.values()), max(values.values())

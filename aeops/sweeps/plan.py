@@ -87,8 +87,9 @@ class SweepPlan:
 
     @property
     def threads(self) -> int:
-        """Threads of a training."""
-        return self.trials[0].recipe.fit.train.threads
+        """Threads of a training, those of all its workers."""
+        train = self.trials[0].recipe.fit.train
+        return train.threads * train.workers
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def plan_sweep(project: Project, recipe: Recipe, axes: Sequence[Axis], options: 
     metric = options.metric or (BY_SEPARATION if recipe.purpose == DETECT else BY_ERROR)
     assert metric in METRICS, metric
     text = project.recipe_file(recipe.name).read_text(encoding="utf-8")
-    combinations = math.prod(len(axis.values) for axis in axes)
+    combinations = _count_combinations(axes)
     mistakes = [*_option_mistakes(options, combinations), *axis_mistakes(axes, metric, recipe)]
     _raise_mistakes(mistakes)
     chosen = choose_combinations(axes, options.trials, options.seed)
@@ -137,11 +138,15 @@ def choose_combinations(axes: Sequence[Axis], limit: int, seed: int) -> list[dic
     >>> choose_combinations([Axis("a", (1, 2)), Axis("b", (3, 4))], 9, seed=0)
     [{'a': 1, 'b': 3}, {'a': 1, 'b': 4}, {'a': 2, 'b': 3}, {'a': 2, 'b': 4}]
     """
-    count = math.prod(len(axis.values) for axis in axes)
+    count = _count_combinations(axes)
     places: Sequence[int] = range(count)
     if count > limit:
         places = sorted(random.Random(seed).sample(range(count), limit))
     return [_combination(axes, place) for place in places]
+
+
+def _count_combinations(axes: Sequence[Axis]) -> int:
+    return math.prod(len(axis.values) for axis in axes)
 
 
 def _combination(axes: Sequence[Axis], place: int) -> dict[str, Any]:
@@ -149,7 +154,10 @@ def _combination(axes: Sequence[Axis], place: int) -> dict[str, Any]:
     for axis in reversed(axes):
         place, index = divmod(place, len(axis.values))
         indices.append(index)
-    return {axis.key: axis.values[index] for axis, index in zip(axes, reversed(indices), strict=True)}
+    settings = {}
+    for axis, index in zip(axes, reversed(indices), strict=True):
+        settings[axis.key] = axis.values[index]
+    return settings
 
 
 def plan_rungs(trials: int, epochs: int) -> tuple[Rung, ...]:
@@ -168,7 +176,7 @@ def plan_rungs(trials: int, epochs: int) -> tuple[Rung, ...]:
     shares = [HALVING_FACTOR ** -float(steps) for steps in range(len(counts))][::-1]
     while len(shares) > 1 and epochs * shares[0] < 1:
         del shares[0], counts[-1]
-    return tuple(Rung(share, count) for share, count in zip(shares, counts, strict=True))
+    return tuple(map(Rung, shares, counts))
 
 
 # ---------------------------------------------------------------- mistakes

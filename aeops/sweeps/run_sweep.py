@@ -5,7 +5,6 @@ on any number of workers, and after a kill -9 of any of its processes.
 """
 
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,6 +23,7 @@ from aeops.sweeps.local_pool import Job, PoolResult, StartCommand, run_jobs
 from aeops.sweeps.outcome import BEST, FAILED, MISSING, STOPPED, TRAINED, SweepOutcome, TrialOutcome, badness
 from aeops.sweeps.plan import Rung, SweepPlan
 from aeops.sweeps.trial_runs import SweepFolder, TrialRun, link_samples, make_trial_run
+from aeops.terminal import print_progress
 
 DEFAULT_RATE = 0.01  # of false alarms, at which powers are measured where the recipe's threshold names none
 
@@ -76,7 +76,7 @@ def run_sweep(folder: SweepFolder, plan: SweepPlan, pool: Pool) -> SweepOutcome:
     Raises:
         AeError: a fault of the machine or of this package; what is finished stays.
     """
-    outcomes = [TrialOutcome(trial) for trial in plan.trials]
+    outcomes = list(map(TrialOutcome, plan.trials))
     left = outcomes
     for number, rung in enumerate(plan.rungs):
         is_last = number + 1 == len(plan.rungs)
@@ -101,8 +101,13 @@ def _rank(outcomes: Sequence[TrialOutcome], metric: str) -> list[TrialOutcome]:
 
 def _promote(ranked: Sequence[TrialOutcome], keep: int) -> list[TrialOutcome]:
     """Return those that go on, by their numbers: the best ones, and the recipe as it is, which the best has to beat."""
-    others = [outcome for outcome in ranked if outcome.trial.number != 0]
-    promoted = [outcome for outcome in ranked if outcome.trial.number == 0] + others[:keep]
+    promoted, others = [], []
+    for outcome in ranked:
+        if outcome.trial.number == 0:
+            promoted.append(outcome)
+        else:
+            others.append(outcome)
+    promoted += others[:keep]
     for outcome in others[keep:]:
         outcome.state = STOPPED
     return sorted(promoted, key=lambda outcome: outcome.trial.number)
@@ -114,7 +119,9 @@ def _promote(ranked: Sequence[TrialOutcome], keep: int) -> list[TrialOutcome]:
 def _run_rung(folder: SweepFolder, plan: SweepPlan, rung: Rung, left: Sequence[TrialOutcome], pool: Pool) -> None:
     """Train and measure trials, and add what was measured, or why not, to their outcomes."""
     rate = getattr(plan.recipe.fit.threshold, "false_alarm_rate", DEFAULT_RATE)
-    runs = {outcome.trial.number: make_trial_run(folder, outcome.trial, rung, rate) for outcome in left}
+    runs = {}
+    for outcome in left:
+        runs[outcome.trial.number] = make_trial_run(folder, outcome.trial, rung, rate)
     failures = _train(runs, pool).failures
     if plan.metric != BY_ERROR:
         failures = failures | _measure(runs, pool).failures
@@ -135,7 +142,10 @@ def _run_rung(folder: SweepFolder, plan: SweepPlan, rung: Rung, left: Sequence[T
 
 def _train(runs: dict[int, TrialRun], pool: Pool) -> PoolResult:
     """Train what is not trained; the job of a training is named by its folder, which trials with other scores share."""
-    pending = {str(run.work): run for run in runs.values() if not run.is_trained()}
+    pending = {}
+    for run in runs.values():
+        if not run.is_trained():
+            pending[str(run.work)] = run
     if not pending:
         return PoolResult()
     epochs = sum(run.epochs for run in pending.values())
@@ -152,7 +162,10 @@ def _train(runs: dict[int, TrialRun], pool: Pool) -> PoolResult:
 
 def _measure(runs: dict[int, TrialRun], pool: Pool) -> PoolResult:
     """Measure the power of what is trained and not measured."""
-    pending = {str(run.measurement): run for run in runs.values() if not run.is_measured() and run.training.is_dir()}
+    pending = {}
+    for run in runs.values():
+        if not run.is_measured() and run.training.is_dir():
+            pending[str(run.measurement)] = run
     if not pending:
         return PoolResult()
     _print_line(f"{_count_text(len(pending), 'measurement')} on injected faults, {pool.workers} at a time")
@@ -173,4 +186,4 @@ def _count_text(count: int, noun: str) -> str:
 
 
 def _print_line(line: str) -> None:
-    print(f"{line} ...", file=sys.stderr, flush=True)
+    print_progress(line)

@@ -16,9 +16,9 @@ from ae_models.spec import spec_to_dict
 from aeops.data.stage_code import EXEMPT_MODULES, stage_sha256
 from aeops.data.stage_runs import KEY_DIGITS, StageCommand, StageStarter, is_trained, training_key, write_recipe
 from aeops.errors import DataError
-from aeops.files import file_sha256, make_folder
+from aeops.files import make_folder
 from aeops.machine.progress import finished_rows
-from aeops.machine.source_files import source_files
+from aeops.machine.source_files import source_hashes
 from aeops.machine.stored_json import read_json_if_whole
 from aeops.project import Project
 from aeops.recipe.edit import with_settings
@@ -149,8 +149,7 @@ class TrialRun:
 
 @cache
 def _measuring_sha256(root: Path) -> str:
-    files = source_files(root, [POWER_MODULE], exempt=EXEMPT_MODULES)
-    return json_sha256({name: file_sha256(file) for name, file in sorted(files.items())})
+    return json_sha256(source_hashes(root, [POWER_MODULE], exempt=EXEMPT_MODULES))
 
 
 def _number(value: Any) -> float:

@@ -1,21 +1,15 @@
 """Notifications to receivers on this machine: what they get, what is tried again, what is held back."""
 
 import json
-import socketserver
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import SimpleNamespace
 
-import pytest
+from local_receivers import mail_server, receiver
 
 from aeops.alerts import formats
-from aeops.alerts.notification import EVENTS, Notification, NotifyTarget, require_target
+from aeops.alerts.notification import Notification, NotifyTarget
 from aeops.alerts.sending import ATTEMPTS, WAITS, notify
-from aeops.errors import UsageError
+from aeops.recipe.notify_settings import EVENTS
 
 NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)
 ALARM = Notification(
@@ -27,72 +21,6 @@ ALARM = Notification(
     NOON,
     "http://127.0.0.1:8080/r/digits",
 )
-
-
-@contextmanager
-def receiver(*statuses: int) -> Iterator[SimpleNamespace]:
-    """A web server that answers with these codes, the last one again and again, and keeps what it was sent."""
-    seen = SimpleNamespace(requests=[], address="")
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            seen.requests.append((self.path, dict(self.headers.items()), body))
-            self.send_response(statuses[min(len(seen.requests), len(statuses)) - 1])
-            self.end_headers()
-            self.wfile.write(b"no such channel")
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    seen.address = f"http://127.0.0.1:{server.server_port}/hook/secret-part"
-    try:
-        yield seen
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-@contextmanager
-def mail_server(refuses: bool = False) -> Iterator[SimpleNamespace]:
-    """A mail server that speaks as much of RFC 5321 as a client needs, and keeps the mails."""
-    seen = SimpleNamespace(mails=[], address="")
-
-    class Handler(socketserver.StreamRequestHandler):
-        def handle(self) -> None:
-            self.wfile.write(b"220 here\r\n")
-            lines: list[bytes] = []
-            in_data = False
-            for line in self.rfile:
-                if in_data:
-                    if line == b".\r\n":
-                        in_data = False
-                        seen.mails.append(b"".join(lines).decode())
-                        self.wfile.write(b"250 taken\r\n")
-                    else:
-                        lines.append(line)
-                elif line.upper().startswith(b"DATA"):
-                    in_data = True
-                    self.wfile.write(b"354 go on\r\n")
-                elif line.upper().startswith(b"RCPT") and refuses:
-                    self.wfile.write(b"550 unknown\r\n")
-                elif line.upper().startswith(b"QUIT"):
-                    self.wfile.write(b"221 bye\r\n")
-                    return
-                else:
-                    self.wfile.write(b"250 good\r\n")
-
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        seen.address = f"smtp://127.0.0.1:{server.server_address[1]}"
-        yield seen
-        server.shutdown()
-        thread.join()
 
 
 def send(target: NotifyTarget, record: Path, notification: Notification = ALARM) -> tuple[str, str, int, list[float]]:
@@ -190,19 +118,9 @@ def test_a_target_gets_what_it_asks_for_and_every_test() -> None:
     target = NotifyTarget("ops", "slack", recipes=("mnist",), events=("failure",))
     wanted = {
         (event, recipe): target.wants(Notification(event, recipe, "", "", "", NOON))
-        for event in EVENTS
+        for event in (*EVENTS, "test")
         for recipe in ("mnist", "digits", "")
     }
     assert {pair for pair, is_wanted in wanted.items() if is_wanted} == {
         ("failure", "mnist"), ("failure", ""), ("test", "mnist"), ("test", "digits"), ("test", ""),
     }  # fmt: skip
-
-
-def test_every_mistake_of_a_target_is_told_at_once() -> None:
-    require_target(NotifyTarget("duty", "pagerduty", secret="key"))
-    with pytest.raises(UsageError) as told:
-        require_target(NotifyTarget("ops", "webhook", "ftp://x", events=("alarms",), repeat_hours=-1))
-    assert len(str(told.value).splitlines()) == 4
-    for target in (NotifyTarget("m", "email", "smtp://h:25"), NotifyTarget("m", "telegraph")):
-        with pytest.raises(UsageError, match=r"notify\.m"):
-            require_target(target)

@@ -8,7 +8,7 @@ from data_project import shared_data
 
 from aeops.audit.copies import IMAGE_LIMIT, exact_pairs, near_pairs, near_texts
 from aeops.audit.features import AuditSamples, shrink
-from aeops.audit.shared_steps import shared_step_pairs
+from aeops.data.shared_steps import shared_step_pairs
 
 
 def pair_set(pairs: object) -> set[tuple[int, int]]:

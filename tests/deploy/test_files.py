@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +200,8 @@ def images() -> Iterator[str]:
 def test_every_image_is_pinned_to_a_version_and_both_run_the_same() -> None:
     for image in images():
         assert re.fullmatch(r"[a-z0-9./-]+:\d+\.\d+[a-z0-9.-]*", image), image
+        if image.startswith("ae-"):
+            assert image.partition(":")[2] == metadata.version("ae-pipeline")
     for name, pod in WORKLOADS.items():
         assert [container["image"] for container in pod["containers"]] == [SERVICES[name]["image"]]
     assert set(WORKLOADS) == set(SERVICES)

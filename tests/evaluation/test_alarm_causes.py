@@ -13,11 +13,11 @@ from aeops.bundle.detector import Detector
 from aeops.bundle.explanations import caption_scores
 from aeops.drawing import mosaics
 from aeops.evaluation.alarm_causes import NAMED_ALARMS, alarm_results
+from aeops.evaluation.galleries import draw_galleries, pick_extremes, shorten_name
 from aeops.evaluation.prepared import PreparedSamples
 from aeops.evaluation.study import EvaluationContext
 from aeops.project import find_project
 from aeops.recipe.reader import read_recipe
-from aeops.stages.evaluate import draw_galleries
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -91,6 +91,34 @@ def test_the_galleries_of_errors_show_them(context: EvaluationContext, tmp_path:
     assert drawn.keys() >= {"gallery_best", "errors_flagged_novelty"}
     for name, svg in drawn.items():
         assert (">nearest<" in svg) == name.startswith("errors_"), name
+
+
+def test_a_gallery_shows_what_is_farthest_from_the_threshold_then_what_is_nearest() -> None:
+    assert pick_extremes(np.array([3.0, 9, 1, 7, 5, 0, 8, 2]), 5).tolist() == [1, 6, 5, 2, 7]
+    assert pick_extremes(np.array([3.0, 9, 1]), 6).tolist() == [1, 0, 2]
+    assert pick_extremes(np.zeros(0), 6).tolist() == []
+
+
+def test_samples_in_a_gallery_have_their_ids(context: EvaluationContext, tmp_path: Path) -> None:
+    draw_galleries(tmp_path, context)
+    svg = (tmp_path / "errors_flagged_novelty.svg").read_text(encoding="utf-8")
+    flagged = np.flatnonzero(context.predictions["is_anomaly"] & context.data.novelty)
+    highest = flagged[np.argmax(context.predictions["score"][flagged])]
+    assert f">digit-{highest}<" in svg
+    assert shorten_name("scratch/2026/001.png") == "…/2026/001.png"
+    assert shorten_name(17) == "17"
+
+
+def test_the_map_of_errors_lies_over_the_sample(tmp_path: Path) -> None:
+    sample = np.zeros((1, 1, 8, 8))
+    sample[..., :4] = 1
+    output = sample.copy()
+    output[..., 7] = 1
+    [tile] = mosaics._error_tiles(np.abs(sample - output), sample)
+    assert tile.shape == (8, 8, 3)
+    assert (tile[:, 0] == mosaics.UNDER_ERRORS).all()  # no error: the sample shows
+    assert (tile[:, 5] == 0).all()
+    assert tile[:, 7].mean() > 0.7  # an error as large as the range: its colour alone
 
 
 @pytest.mark.parametrize("make", [series_bundle, edges_bundle])

@@ -150,6 +150,20 @@ def test_what_is_shown_is_where_the_noise_is():
 # ---------------------------------------------------------------- the classical way
 
 
+def test_a_shown_piece_cuts_no_line_and_no_word() -> None:
+    page = typed(LINES) / 255
+    rows, columns = documents.whole_lines(page, (slice(30, 60), slice(60, 130)))
+    has_ink = page < documents.INK_BELOW
+    assert rows.start <= 30 < 60 <= rows.stop
+    assert columns.start <= 60 < 130 <= columns.stop
+    assert not has_ink[rows.start, columns].any()
+    assert not has_ink[rows.stop - 1, columns].any()
+    assert not has_ink[rows, columns.start].any()
+    assert not has_ink[rows, columns.stop - 1].any()
+    assert documents.whole_lines(np.ones((40, 60)), (slice(5, 20), slice(0, 60))) == (slice(5, 20), slice(0, 60))
+    assert documents.whole_lines(np.zeros((40, 60)), (slice(5, 20), slice(9, 30))) == (slice(0, 40), slice(0, 60))
+
+
 def test_the_threshold_takes_most_of_a_shadow_away(pages):
     noisy, clean = (array / np.float32(255) for array in pages)
     chosen = documents.choose_threshold(noisy[:2], clean[:2], MARGIN)

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 
 from aeops.bundle.detector import Detector
 from aeops.errors import DataError
-from aeops.evaluation import sampling
+from aeops.evaluation import line_charts, sampling
 from aeops.evaluation.baselines import FittedBaselines, ResidualTreatment
 from aeops.evaluation.detection import measure_ranking
 from aeops.project import find_project
@@ -142,6 +142,19 @@ def test_every_figure_is_well_formed_and_loads_nothing(evaluated):
     for file in figures:
         links = [value for node in ElementTree.parse(file).iter() for key, value in node.attrib.items() if key.endswith("href")]
         assert all(link.startswith(("#", "data:image/png;base64,")) for link in links)
+
+
+def test_a_map_of_codes_is_drawn_only_where_groups_lie_apart(tmp_path):
+    rng = np.random.default_rng(0)
+    code, novelty = rng.normal(size=(400, 3)).astype(np.float32), np.zeros(400, bool)
+    labels = pd.Series(np.repeat(["a", "b"], 200))
+    line_charts.draw_codes(tmp_path / "mixed.svg", code, labels, novelty)
+    line_charts.draw_codes(tmp_path / "unlabelled.svg", code, pd.Series([pd.NA] * 400), novelty)
+    line_charts.draw_codes(tmp_path / "constant.svg", np.zeros((400, 3), np.float32), labels, novelty)
+    code[200:] += 3
+    line_charts.draw_codes(tmp_path / "apart.svg", code, labels, novelty)
+    assert [file.name for file in tmp_path.iterdir()] == ["apart.svg"]
+    assert line_charts.share_between(code[:, :2], labels.to_numpy()) > 0.5
 
 
 def test_without_novelty_there_is_nothing_to_detect(evaluated, digits, writers, tmp_path):

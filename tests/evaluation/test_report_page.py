@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from chromium import axe_faults, needs_chromium, run_chromium
 
 from aeops.drawing.svg import inline_svg
 from aeops.evaluation.threshold_table import error_table, threshold_table, to_csv
@@ -138,7 +139,7 @@ def test_the_page_loads_nothing_from_outside(write):
     page = write()
     for tag, attributes in Elements(page).found:
         assert tag not in {"link", "iframe", "object", "embed", "base"}
-        assert tag != "script" or not attributes, "the slider's own script, which is in the page"
+        assert tag != "script" or not attributes, "the page's own script, which is in it"
         for name, value in attributes.items():
             if name in {"src", "href", "xlink:href", "srcset", "action", "data"}:
                 assert value.startswith(("#", "data:image/")), (tag, name, value)
@@ -165,7 +166,7 @@ def test_the_page_of_an_ensemble_says_which_model_is_shown(write, evaluated):
 
 def test_text_of_the_recipe_is_escaped(write):
     page = write(recipe={"about": "<script>alert('x')</script> & more"})
-    assert page.count("<script") == page.count(REPORT_SCRIPT) == 1, "that of the slider"
+    assert page.count("<script") == page.count(REPORT_SCRIPT) == 1, "its own"
     assert "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt; &amp; more" in page
 
 
@@ -254,7 +255,9 @@ def test_a_report_of_before_the_slider_has_none(write, evaluated, tmp_path):
     older = Path(shutil.copytree(evaluated.report, tmp_path / "older"))
     (older / "thresholds.csv").unlink()
     assert '<div id="slider"' not in write(report=older)
-    assert "<script" not in write(report=older)
+    page = write(report=older)
+    assert 'id="slider"' not in page
+    assert page.count("<script") == page.count(REPORT_SCRIPT) == 1, "figures can be enlarged all the same"
 
 
 def test_tables_of_thresholds_and_errors_are_those_of_the_samples():
@@ -286,3 +289,32 @@ def test_what_dvc_plots_is_what_the_stages_write(evaluated):
             wanted = [columns] if isinstance(columns, str) else columns
             assert {settings["x"], *wanted} <= set(table.columns)
             assert len(table) > 1
+
+
+@needs_chromium
+def test_a_figure_can_be_enlarged_and_the_slider_moved(write, tmp_path):
+    write()
+    with run_chromium() as browser:
+        page = browser.new_page(viewport={"width": 1200, "height": 900})
+        complaints = []
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto((tmp_path / "reports" / "report.html").as_uri())
+        figure = page.locator("main figure").first
+        small = figure.locator("svg").bounding_box()["width"]
+        figure.locator("button.enlarge").click()
+        larger = page.locator("#larger svg")
+        assert larger.bounding_box()["width"] > small
+        page.keyboard.press("Escape")
+        assert not page.locator("#larger").is_visible()
+        before = page.locator("#slider [data-part=alarms]").inner_text()
+        page.locator("#slider input").evaluate("input => { input.value = input.max; input.dispatchEvent(new Event('input')); }")
+        assert page.locator("#slider [data-part=alarms]").inner_text() != before
+        assert complaints == []
+
+
+@needs_chromium
+def test_axe_finds_no_fault_of_accessibility_in_the_report(write, tmp_path):
+    write()
+    with run_chromium() as browser:
+        for scheme in ("light", "dark"):
+            assert axe_faults(browser, (tmp_path / "reports" / "report.html").as_uri(), scheme) == []

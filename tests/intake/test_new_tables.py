@@ -121,7 +121,7 @@ def test_an_export_with_every_oddity_is_read_and_each_is_named(project: NewProje
     assert len(samples.ids) == 400
     assert samples.set_aside == {
         "row 101": "3 cells, expected 9: K9;verschoben;1",
-        "row 402 (K00003)": "its id came before: the first row with it is taken",
+        "row 4 (K00003)": "its id stands again in a later row, which replaces it",
     }
     values = samples.array[:400]
     assert np.isnan(values["Druck"][0])
@@ -152,7 +152,7 @@ def test_dirty_rows_are_set_aside_by_name_and_by_reason(project: NewProject, tmp
     assert {name: reason.partition(":")[0] for name, reason in samples.set_aside.items()} == {
         "row 9 (p0008)": "unknown label 'unheard of'",
         "row 10 (p0009)": "no label",
-        "row 13 (p0012)": "its id came before",
+        "row 12 (p0012)": "its id stands again in a later row, which replaces it",
         "row 14": "no id",
         "row 301": "3 cells, expected 6",
         "row 302": "8 cells, expected 6",

@@ -58,7 +58,7 @@ def test_keys_of_json_lines_are_found_and_dirt_is_set_aside_by_name(project: New
     assert {name: reason.partition(":")[0] for name, reason in samples.set_aside.items()} == {
         "line 241": "unknown label 'weather'",
         "line 242": "no text",
-        "line 243": "its id came before",
+        "line 1": "its id stands again in a later row, which replaces it",
         "line 244": "no object with the key body",
         "line 245": "no JSON",
         "line 246": "no object with the key body",

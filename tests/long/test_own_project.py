@@ -155,7 +155,7 @@ def test_a_change_of_an_own_part_is_planned_and_the_version_of_before_is_rebuilt
         shutil.rmtree(root / name)
     assert "verdict    identical" in run_whole(run, "rebuild", "small@1")
     work.write_text(text)  # a threshold says what it promises by its own code
-    assert "ae-pipeline 0.1.0" in run_whole(run, "why", "small@1")
+    assert "ae-pipeline 0.2.0" in run_whole(run, "why", "small@1")
 
 
 def test_a_resolution_with_the_wheels_lock_as_constraints_takes_the_locked_versions(wheel: Path, tmp_path: Path) -> None:

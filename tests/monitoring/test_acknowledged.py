@@ -2,24 +2,30 @@
 
 import json
 import shutil
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from local_receivers import name_webhook, notices_of, receiver
 from monitored_project import on_day, promotion_of
 
 from aeops.cli.main import main
 from aeops.drawing.words import format_odds
 from aeops.files import make_folder
 from aeops.monitoring import paths
+from aeops.monitoring.alarm_answers import describe_alarm_answer
+from aeops.monitoring.charts import Timeline, draw_evidence
 from aeops.monitoring.drift import order_by_drift
+from aeops.monitoring.retrains import begin_retrain, end_retrain, finish_retrain, read_retrains
+from aeops.monitoring.signals import EvidenceSeries, _describe_evidence
 from aeops.monitoring.verdict_text import TOO_FEW, describe_calm
 from aeops.project import Project
 from aeops.registry import ledger
 from aeops.registry.acknowledgement import alarm_evidence, describe_answer, find_acknowledgement
 from aeops.registry.ledger import Decision
+from aeops.stack.alarms import read_alarms
 
 ALARMS = [{"name": "scores", "since": "2026-11-20"}, {"name": "codes", "since": "2026-11-21"}]
 
@@ -58,6 +64,21 @@ def test_an_alarm_that_was_seen_is_in_the_ledger_with_who_and_why_once(
     assert main(["ledger", "verify", "digits"]) == 0
 
 
+def test_the_receivers_are_told_who_has_seen_it_and_what_closes_it(alarmed: Project) -> None:
+    with receiver(200) as seen:
+        name_webhook(alarmed.root, seen.address)
+        assert main(["alarm", "ack", "digits", "--by", "ada", "--why", "a new lamp"]) == 0
+        assert main(["retire", "digits", "--by", "bob", "--why", "the line has closed"]) == 0
+    told = notices_of(seen)
+    assert [(one["event"], one["also"], one["action"]) for one in told] == [
+        ("answer", None, "acknowledge"),
+        ("retirement", "answer", "resolve"),
+    ]
+    assert told[0]["incident"] == told[1]["incident"] == "digits 1 alarms"
+    assert told[0]["title"] == "ada has seen the alarm of digits 1: scores, codes"
+    assert "By bob: the line has closed" in str(told[1]["text"])
+
+
 def test_there_must_be_an_alarm_of_the_present_champion(alarmed: Project, capsys: pytest.CaptureFixture[str]) -> None:
     file = paths.verdict_file(alarmed, "digits")
     document = json.loads(file.read_text(encoding="utf-8"))
@@ -94,6 +115,37 @@ def test_a_retrain_is_answered_by_the_first_decision_after_it(project: Project) 
     assert describe_answer(ledger.read_entries(project, "digits"), after) == "version 2 was refused: worse"
 
 
+def test_a_retrain_without_a_version_says_why(project: Project) -> None:
+    promoted = promotion_of(project)
+    assert end_retrain(project, "digits", "run 1", "nothing new") is None, "nothing was started"
+    retrain = begin_retrain(project, "digits", promoted + timedelta(hours=1), "1", ("scores",))
+    finish_retrain(project, "digits", retrain, "run 1")
+    end_retrain(project, "digits", "another run", "nothing new")
+    [started] = read_retrains(project, "digits")
+    assert (started.flow_run, started.outcome) == ("run 1", None)
+    verdict, entries = {"version": "1", "decision": {"why": ["not yet"]}}, ledger.read_entries(project, "digits")
+    moment = f"{started.timestamp:%Y-%m-%d %H:%M}"
+    assert describe_alarm_answer(verdict, [started], entries) == f"the retrain of {moment}: no version has come of it yet"
+    end_retrain(project, "digits", "run 1", "nothing new for digits: trained nothing")
+    [ended] = read_retrains(project, "digits")
+    said = describe_alarm_answer(verdict, [ended], entries)
+    assert said == f"the retrain of {moment}: nothing new for digits: trained nothing"
+    assert describe_alarm_answer(verdict | {"version": "2"}, [ended], entries) == "no retrain was started: not yet"
+    started_at = promoted - timedelta(hours=1)
+    assert describe_answer(entries, started_at, "it failed: no disk").startswith("it failed: no disk; later version 1 became")
+
+
+def test_an_alarm_is_closed_at_once_by_the_next_champion(alarmed: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    assert [alarm.signal for alarm in read_alarms(alarmed)] == ["scores", "codes"]
+    paths.retrains_file(alarmed, "digits").unlink(missing_ok=True)  # of another test of the same champion
+    assert main(["alarm", "list"]) == 0
+    assert "no retrain was started: nobody has looked yet" in capsys.readouterr().out
+    entry(alarmed, "promotion", version="2", from_version="1", to_version="2")
+    assert read_alarms(alarmed) == []
+    assert main(["alarm", "list"]) == 0
+    assert capsys.readouterr().out == "no alarm\n"
+
+
 def test_a_check_without_samples_enough_is_not_called_quiet() -> None:
     def verdict(*words: str) -> dict:
         signals = [{"name": name, "verdict": word} for name, word in zip(("scores", "codes", "stale"), words, strict=True)]
@@ -108,6 +160,21 @@ def test_columns_are_ordered_by_how_much_they_have_drifted() -> None:
     reference = pd.DataFrame({name: random.normal(size=300) for name in ("same", "far", "near")})
     recent = reference.add([0.0, 3.0, 0.5])
     assert order_by_drift(reference, recent, ["same", "far", "near"]) == ["far", "near", "same"]
+    constant = pd.DataFrame({"constant": np.ones(300)})
+    assert order_by_drift(constant, constant, ["constant"]) == ["constant"]
+
+
+def test_the_level_is_written_as_all_odds_are(tmp_path: Path) -> None:
+    evidence = EvidenceSeries([date(2026, 11, 21)], np.array([1.0]))
+    assert _describe_evidence(1.0, 1.0, 1e-5, None).endswith(", 10⁵ to 1 would be an alarm")
+    former = {"2026-11-01": {"scores": [(datetime(2026, 11, 21, 6, tzinfo=UTC), 2.0)]}}
+    for name, past in (("one", {}), ("two", former)):
+        timeline = Timeline([date(2026, 11, 21)], {date(2026, 11, 21): "1"}, [])
+        draw_evidence(tmp_path / f"{name}.svg", timeline, {"scores": evidence}, past, 1e-5)
+    drawn = (tmp_path / "one.svg").read_text(encoding="utf-8"), (tmp_path / "two.svg").read_text(encoding="utf-8")
+    assert "alarm: 10⁵ to 1" in drawn[0]
+    circles = [svg.count("<use ") for svg in drawn]
+    assert circles[1] == circles[0] + 1, "a single check of a former champion is a dot, as it makes no line"
 
 
 @pytest.mark.parametrize(("power", "text"), [(0, "1 to 1"), (3, "1,000 to 1"), (-2, "0.01 to 1"), (12, "10¹² to 1")])

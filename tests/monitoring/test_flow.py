@@ -12,6 +12,7 @@ from uuid import UUID
 
 import pytest
 from fork_server import run_in_fork
+from local_receivers import name_webhook, notices_of, receiver
 from monitored_project import on_day, promotion_of
 from prefect import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -96,8 +97,18 @@ def test_the_flow_looks_and_starts_the_retrain_of_a_stale_champion(stale: Projec
         "from aeops.machine.environment import prepare_environment\nprepare_environment(find_project())\n"
         "from flows.monitoring import monitoring\nmonitoring('digits', datetime.fromisoformat(sys.argv[1]))\n"
     )
-    done = python(stale, server, script, day(stale, 91).isoformat())
-    assert done.returncode == 0, done.stdout + done.stderr
+    with receiver(200) as seen:
+        name_webhook(stale.root, seen.address)
+        done = python(stale, server, script, day(stale, 91).isoformat())
+        assert done.returncode == 0, done.stdout + done.stderr
+        without_zone = python(stale, server, script, day(stale, 91).replace(tzinfo=None).isoformat())
+    (stale.root / "ae.yaml").unlink()
+    alarm, failure = notices_of(seen)
+    assert (alarm["event"], alarm["title"]) == ("alarm", "alarm of digits 1: stale, volume")
+    assert "notify: ops was told: alarm of digits 1: stale, volume" in done.stderr
+    assert without_zone.returncode != 0
+    assert (failure["event"], failure["title"]) == ("failure", "monitoring of digits has failed")
+    assert str(failure["text"]).startswith("expected `now` with a time zone, such as ")
     verdict = read_json(paths.verdict_file(stale, "digits"))
     [line] = retrains.read_retrains(stale, "digits")
     [run] = runs_of(deployed)

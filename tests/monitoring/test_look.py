@@ -105,6 +105,9 @@ def test_evidentlys_report_names_no_other_host_and_forbids_itself_to_load_anythi
     assert "default-src 'none'" in drift[:3000]
     for column in ("score", "mean", "std", "code 1", "code 16"):
         assert column in drift
+    scores = [float(score) for score in re.findall(r'"drift_score": ([0-9.e-]+)', drift)]
+    assert len(scores) > 3
+    assert scores == sorted(scores, reverse=True), "what has drifted most stands first"
 
 
 def test_what_was_found_lies_with_the_champions_run_once_however_often_one_looks(looked: Project) -> None:

@@ -7,17 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 from checkout import wait_for
+from chromium import axe_faults, needs_chromium, run_chromium
+from docs_scripts import load_script
 from PIL import Image
 
 from aeops.project import Project
 
 from .conftest import HOSTILE, Served, copied, write
 
-CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-)
 PATHS = (
     "/",
     "/r/digits",
@@ -29,7 +26,7 @@ PATHS = (
     "/data-docs/digits/index.html",
 )
 
-pytestmark = pytest.mark.skipif(not CHROMIUM.is_file(), reason=f"no {CHROMIUM} here: apt-get install chromium")
+pytestmark = needs_chromium
 
 
 class Opened:
@@ -57,12 +54,8 @@ class Opened:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=str(CHROMIUM), args=list(ARGUMENTS))
+    with run_chromium() as running:
         yield running
-        running.close()
 
 
 @pytest.fixture
@@ -208,3 +201,23 @@ def test_a_page_that_stays_open_shows_what_has_changed_and_keeps_what_was_typed(
         page.evaluate("refresh()")
         page.get_by_text("scores are as they were").first.wait_for()
         assert page.input_value("#try-text") == "half a row"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("path", ["/", "/r/digits", "/compare", "/r/news-text"])
+def test_axe_finds_no_fault_of_accessibility(browser: Any, served: Served, path: str, scheme: str) -> None:
+    assert axe_faults(browser, served.address + path, scheme) == []
+
+
+def test_the_script_of_the_pictures_in_the_docs_takes_them_all(
+    browser: Any, served: Served, project: Project, digit: Path, tmp_path: Path
+) -> None:
+    script = load_script("take_screenshots")
+    report = project.home / "reports" / "digits" / "report.html"
+    shots = script.list_shots(served.address, "digits", report, digit)
+    files = script.take_shots(browser, shots, tmp_path)
+    assert {file.name for file in files} == {"report.png", *(f"{shot.name}.png" for shot in shots)}
+    for shot, file in zip(shots, files, strict=True):
+        with Image.open(file) as picture:
+            assert picture.size == (shot.width, shot.height)
+            assert len(picture.getcolors()) > 10, file.name

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import yaml
 from checkout import EPOCHS, ROOT, Checkout, copy_checkout, wait_for
+from local_receivers import name_webhook, notices_of, receiver
 
 from aeops.data import dvc
 from aeops.machine.network import find_free_port
@@ -109,8 +110,13 @@ store = open_store(find_project())
 run = store.client.get_run(store.versions("small")[0].run_id)
 curve = store.client.get_metric_history(run.info.run_id, "train_loss")
 files = [f.path for f in store.client.list_artifacts(run.info.run_id)]
+figures = [f.path for f in store.client.list_artifacts(run.info.run_id, "figures")]
 files += [f.path for folder in ("validation", "rebuild") for f in store.client.list_artifacts(run.info.run_id, folder)]
 print(json.dumps({"status": run.info.status, "steps": [m.step for m in curve], "losses": [m.value for m in curve], "files": files,
+  "id": run.info.run_id, "figures": figures, "lineage":
+  open(store.client.download_artifacts(run.info.run_id, "rebuild/lineage.json")).read(), "descriptions":
+  [store.client.get_registered_model("small").description, store.versions("small")[0].description,
+   run.data.tags["mlflow.note.content"]],
   "params": run.data.params, "metrics": run.data.metrics, "tags": run.data.tags,
   "inputs": [given.dataset.name for given in run.inputs.dataset_inputs]}))
 """
@@ -119,10 +125,21 @@ print(json.dumps({"status": run.info.status, "steps": [m.step for m in curve], "
     assert len(set(run["steps"])) == len(run["steps"]) == EPOCHS
     assert run["losses"][-1] < run["losses"][0]
     assert run["params"]["train.epochs"] == str(EPOCHS)
-    assert run["inputs"] == ["small"]
+    assert run["inputs"] == ["small", "small, test samples"]
     receipt = json.loads((ran.root / "data" / "small" / "receipt.json").read_text())
     assert run["tags"]["data.content_sha256"] == receipt["content_sha256"]
-    assert {"git.commit", "git.dirty", "platform.cpu", "platform.torch", "recipe.sha256", "seed"} <= set(run["tags"])
+    shown = {name for name in run["tags"] if not name.startswith("mlflow.")}
+    assert {"git.commit", "git.dirty", "data.dataset", "started_by", "process"} <= shown
+    assert len(shown) <= 12
+    [(_, _, tags)] = ran.versions()
+    assert len(tags) <= 14
+    lineage = json.loads(run["lineage"])
+    assert {"platform.cpu", "platform.torch", "recipe.sha256", "seed", "file.dvc.lock", "holdout_sha256"} <= set(lineage)
+    assert hashlib.sha256(run["lineage"].encode()).hexdigest() == tags["lineage.sha256"]
+    for description in run["descriptions"]:
+        assert "Accepted" in description
+        assert f"](get-artifact?path=figures%2Fhistogram.svg&run_uuid={run['id']})" in description
+    assert "figures/histogram.svg" in run["figures"], "which the descriptions show"
     assert 0 < run["metrics"]["detection/model.auroc"] <= 1
     assert {"report.html", "figures", "verdict.json", "evidence.json", "metrics.json"} <= set(run["files"])
     assert {"validation/validation.json", "validation/receipt.json"} <= set(run["files"])
@@ -153,8 +170,15 @@ def test_a_refused_model_is_registered_as_challenger_and_the_champion_stays(
 ) -> None:
     copy = copy_checkout(ran, tmp_path / "copy")
     copy.edit_recipe({"score.blur": 2.0, "gate.ranks_the_novelty.at_least": 0.9999})
-    done = copy.ae_in_forks("run", "small", AE_HOME=str(copy.home), PREFECT_API_URL=prefect_address)
+    with receiver(200) as seen:
+        name_webhook(copy.root, seen.address)
+        done = copy.ae_in_forks("run", "small", AE_HOME=str(copy.home), PREFECT_API_URL=prefect_address)
     assert done.returncode == 4, done.stdout + done.stderr
+    [notice] = notices_of(seen)
+    assert (notice["event"], notice["title"]) == ("refusal", "small 2 is refused")
+    assert str(notice["text"]).startswith("Refused: ")
+    assert str(notice["link"]).endswith("/reports/small/report.html")
+    assert "notify: ops was told: small 2 is refused" in done.stderr
     assert "refused" in done.stdout
     assert "0.9999" in done.stdout
     shown = copy.ae_in_process("show", "small", AE_HOME=str(copy.home))

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import pytest
 from checkout import ROOT, make_checkout
 
-from ae_models.errors import BundleError, DivergenceError, SampleError, SpecError, TrainingError
+from ae_models.errors import BundleError, DivergenceError, SampleError, SpecError, TrainingError, WorkerError
+from ae_models.spec import TrainSpec
 from ae_models.training_environment import require_accelerator
 from aeops.cli.main import main
 from aeops.data import dvc
@@ -15,7 +16,7 @@ from aeops.errors import AeError, DataError, InfrastructureError, InternalError,
 from aeops.machine.child_process import run_module
 from aeops.project import Project
 from aeops.registry.store import Store
-from flows.training_steps import is_worth_retrying
+from flows.pipeline_step import is_worth_retrying
 
 
 @pytest.mark.parametrize(
@@ -23,6 +24,7 @@ from flows.training_steps import is_worth_retrying
     [
         (SpecError(["no"]), UsageError),
         (DivergenceError("the loss is nan"), UsageError),
+        (WorkerError("worker 2 of 2 was killed"), TransientError),
         (SampleError("fewer than 2"), DataError),
         (BundleError("altered"), DataError),
         (TrainingError("OMP_THREAD_LIMIT"), InfrastructureError),
@@ -118,11 +120,11 @@ def test_a_gpu_that_is_not_there_is_a_mistake_of_the_recipe() -> None:
     import torch
 
     if torch.cuda.is_available():
-        require_accelerator("gpu")
+        require_accelerator(TrainSpec(accelerator="gpu"), workers=1)
         return
     with pytest.raises(SpecError, match=r"train\.accelerator: expected auto or cpu on this machine"):
-        require_accelerator("gpu")
-    require_accelerator("auto")
+        require_accelerator(TrainSpec(accelerator="gpu"), workers=1)
+    require_accelerator(TrainSpec(), workers=1)
 
 
 def test_ctrl_c_in_a_command_that_cannot_go_on_promises_nothing(

@@ -80,7 +80,7 @@ def test_what_is_written_anew_counts_as_absent_and_is_told(
     project: Project, damage: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
     home = project.home
-    for name in ("stack/state.json", "stack/deployed.json", "stack/ports.json", "stack/alarms.json"):
+    for name in ("stack/state.json", "stack/deployed.json", "stack/ports.json", "stack/outages.json"):
         write(home / name, damage)
     for name in ("services/prefect.json", "services/page.json", "last-run/small.json", "monitoring/small/verdict.json"):
         write(home / name, damage)

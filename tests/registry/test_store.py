@@ -23,7 +23,7 @@ from aeops.registry.carried_code import carried_files, package_name
 from aeops.registry.database import database_file
 from aeops.registry.killed_runs import PROCESS_TAG
 from aeops.registry.store import Store, open_store
-from flows import training_steps
+from flows import registering_steps
 
 DATASET = {"dataset": "digits", "content_sha256": "c" * 64}
 
@@ -100,8 +100,8 @@ def test_ctrl_c_closes_a_run_that_mlflow_has_and_whose_id_has_not_come_back(
         time.sleep(60)
 
     def run() -> None:
-        monkeypatch.setattr(training_steps, "open_mlflow_run", open_and_interrupt)
-        with RunWatch(), training_steps.mlflow_run("digits", DATASET):
+        monkeypatch.setattr(registering_steps, "open_mlflow_run", open_and_interrupt)
+        with RunWatch(), registering_steps.mlflow_run("digits", DATASET):
             pass
 
     assert Fork(run, cwd=project.root, env=os.environ | {"AE_HOME": str(project.home)}).wait(timeout=30) == 130
@@ -247,7 +247,9 @@ def test_links_lead_to_where_the_stack_shows_mlflow(store: Store, start: Callabl
     write_settings(store.project, Settings(mlflow_port=5077))  # `ae up --mlflow-port 5077`
     try:
         assert store.run_url(run).startswith("http://127.0.0.1:5077/#/")
-        assert store.versions_url("digits") == "http://127.0.0.1:5077/#/models/digits"
+        assert store.versions_url("digits") == "http://127.0.0.1:5077/#/models/digits?workflowType=machine_learning"
+        assert store.versions_url("digits", "3").endswith("/#/models/digits/versions/3?workflowType=machine_learning")
+        assert store.run_url(run, "report.html").endswith(f"/runs/{run}/artifacts/report.html?workflowType=machine_learning")
     finally:
         remove_settings(store.project)
 

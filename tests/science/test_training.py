@@ -23,6 +23,7 @@ from ae_models.fit import fit
 from ae_models.spec import ConvDecoderSpec, ConvEncoderSpec, FitSpec
 from ae_models.training_environment import require_threads
 from ae_models.training_progress import BATCH_FILE, ProgressCallback, history_columns, history_csv, truncate_progress
+from ae_models.training_worker import ALONE
 
 ROOT = Path(__file__).parents[2]
 
@@ -247,7 +248,8 @@ def test_a_training_says_within_an_epoch_where_it_is(tmp_path: Path, monkeypatch
     monkeypatch.setattr("ae_models.training_progress._BATCH_SECONDS", 0.0)
     callback = ProgressCallback(tmp_path, show_bar=False)
     trainer = SimpleNamespace(current_epoch=1, max_epochs=4, num_training_batches=10)
-    module = SimpleNamespace(samples_per_epoch=640, spec=SimpleNamespace(total_epochs=4))
+    spec = SimpleNamespace(total_epochs=4, members=1)
+    module = SimpleNamespace(samples_per_epoch=640, spec=spec, worker=ALONE, batch_size=lambda _: 64)
     callback.on_train_start(trainer, module)  # type: ignore[arg-type]
     callback.on_train_batch_end(trainer, module, None, [0] * 64, 2)  # type: ignore[arg-type]
     place = json.loads((tmp_path / BATCH_FILE).read_text(encoding="utf-8"))

@@ -44,7 +44,7 @@ def test_what_the_model_reconstructs_worst_is_left_out_in_order(spec: FitSpec, d
     member = Autoencoder(spec.model, spec.input)
     x = member.normalise(torch.from_numpy(digits[:10]))
     x[3], x[7] = 1.0, torch.rand(1, 28, 28)  # unlike the untrained model's grey
-    kept, target = kept_pair(member, x, x, 2)
+    kept, target, _ = kept_pair(member, x, x, 2)
     losses = ((member(x)[0] - x) ** 2).flatten(1).mean(1)
     expected = sorted(torch.argsort(losses)[:8].tolist())
     assert torch.equal(kept, x[expected])

@@ -1,5 +1,6 @@
 """The Python client, and the examples of the service's pages, on a running service."""
 
+import html
 import json
 import subprocess
 from collections.abc import Iterator
@@ -8,13 +9,13 @@ from types import SimpleNamespace
 
 import httpx
 import numpy as np
+import pandas as pd
 import pytest
 from running_service import running
 
 from aeops.bundle.detector import Detector
-from aeops.client import Prediction, ScoringClient, ScoringError
+from aeops.client import Prediction, ScoringClient, ScoringError, to_lists
 from aeops.serving.limits import RequestLimits
-from aeops.serving.openapi import curl_example
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +56,22 @@ def test_a_service_that_does_not_answer_is_an_error_without_a_status() -> None:
     assert failed.value.status is None
 
 
+def test_waiting_ends_where_a_version_is_served_and_fails_in_time_where_none_is(address: str) -> None:
+    with ScoringClient(address) as client:
+        client.wait_until_ready(10)
+    with ScoringClient("http://127.0.0.1:9") as client, pytest.raises(ScoringError, match=r"not ready within 0\.3 s") as failed:
+        client.wait_until_ready(0.3)
+    assert failed.value.status is None
+
+
+def test_frames_are_sent_as_rows_by_name_with_what_is_missing_as_null() -> None:
+    frame = pd.DataFrame({"hue": [1.5, np.nan], "cultivar": ["a", "b"], "proline": np.array([3, 4])})
+    rows = [{"hue": 1.5, "cultivar": "a", "proline": 3}, {"hue": None, "cultivar": "b", "proline": 4}]
+    assert to_lists(frame) == rows
+    assert json.dumps(to_lists(frame), allow_nan=False)
+    assert to_lists(np.arange(4).reshape(2, 2)) == [[0, 1], [2, 3]]
+
+
 def test_a_password_is_asked_for_and_sent(linear_bundle: Path, digits: np.ndarray) -> None:
     with running(Detector(linear_bundle), RequestLimits(), password="secret") as service:
         address = f"http://127.0.0.1:{service.port}"
@@ -74,11 +91,23 @@ def test_the_documents_example_is_a_request_with_its_answer(address: str) -> Non
     assert answer["score"] == pytest.approx(expected[0]["score"], rel=1e-5)
 
 
-def test_the_first_page_shows_a_command_that_works(address: str, served: SimpleNamespace) -> None:
+def test_the_first_page_shows_commands_that_work_and_tells_each_error_once(address: str, served: SimpleNamespace) -> None:
     served.service.address = address
-    page = httpx.get(f"{address}/")
+    page, document = httpx.get(f"{address}/"), httpx.get(f"{address}/openapi.json").json()
     assert page.headers["content-type"].startswith("text/html")
-    command = curl_example(served.service.rollover.current_version.detector, address, has_password=False)
-    assert command.replace('"', "&quot;").replace("'", "&#x27;") in page.text
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=True)
-    assert "predictions" in json.loads(done.stdout)
+    answers = {}  # without ids, as nothing is recorded here
+    for path, item in document["paths"].items():
+        for sample in item.get("post", {}).get("x-codeSamples", ()):
+            assert html.escape(sample["source"]) in page.text
+            done = subprocess.run(["bash", "-c", sample["source"]], capture_output=True, text=True, timeout=60, check=True)
+            answers[path] = json.loads(done.stdout).keys()
+    assert answers == {
+        "/score": {"predictions"},
+        "/invocations": {"predictions"},
+        "/embed": {"codes"},
+        "/reconstruct": {"reconstructions"},
+        "/explain": {"predictions"},
+    }
+    for status, response in document["components"]["responses"].items():
+        assert page.text.count(html.escape(response["description"])) == 1, status
+        assert json.dumps(document).count(json.dumps(response["description"])) == 1, status

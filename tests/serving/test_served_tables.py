@@ -14,18 +14,23 @@ import pyarrow.parquet as pq
 import pytest
 from fastapi.testclient import TestClient
 from mlflow.exceptions import MlflowException
+from mlflow.models import make_metric
 from mlflow.pyfunc import scoring_server
+from sklearn.metrics import roc_auc_score
 from wine_table import SECTIONS, fit_wines, wine_rows, wines
 
 from ae_models.errors import SampleError
 from ae_models.fit import fit
-from ae_models.spec import FitSpec
+from ae_models.spec import FitSpec, SampleRules
 from aeops.bundle.answer_check import check_example
 from aeops.bundle.answers import to_answers
 from aeops.bundle.detector import Detector
 from aeops.bundle.explanations import describe_explanation
 from aeops.errors import AeError, DataError, UsageError
 from aeops.kinds.flags import list_flag_names
+from aeops.kinds.samples import SampleSpec
+from aeops.kinds.table import KIND
+from aeops.machine.sqlite import sqlite_uri
 from aeops.project import Project
 from aeops.registry.packing import save_model
 from aeops.serving import arrow
@@ -224,11 +229,16 @@ def test_the_model_answers_its_own_example(detector: Detector) -> None:
 
 
 @pytest.fixture(scope="module")
-def logged(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> mlflow.pyfunc.PyFuncModel:
+def model_folder(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("logged")
     project = Project(root=folder, home=folder / ".ae")
     save_model(folder / "model", project, "wine", bundle, run_id="r", model_id="m")
-    return mlflow.pyfunc.load_model(str(folder / "model"))
+    return folder / "model"
+
+
+@pytest.fixture(scope="module")
+def logged(model_folder: Path) -> mlflow.pyfunc.PyFuncModel:
+    return mlflow.pyfunc.load_model(str(model_folder))
 
 
 def test_the_logged_model_takes_and_returns_frames(
@@ -252,6 +262,30 @@ def test_mlflows_server_answers_rows_by_name(logged: mlflow.pyfunc.PyFuncModel, 
     np.testing.assert_allclose(scores, detector.score(frame)["score"], rtol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore")  # of MLflow, about integers and a class that was never predicted
+def test_mlflow_evaluates_the_model_on_rows_by_name(
+    model_folder: Path, detector: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = wines()[:20]
+    broken = detector.score(rows)["score"] > np.median(detector.score(rows)["score"])
+    given = rows.assign(bottled=rows["bottled"].dt.strftime("%Y-%m-%d"), broken=broken)
+    separates = make_metric(
+        eval_fn=lambda predictions, targets: float(roc_auc_score(targets, predictions)), greater_is_better=True, name="auroc"
+    )
+    monkeypatch.chdir(tmp_path)
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(sqlite_uri(tmp_path / "mlflow.db"))
+    try:
+        experiment = mlflow.create_experiment("tried", artifact_location=(tmp_path / "files").as_uri())
+        with mlflow.start_run(experiment_id=experiment):
+            measured = mlflow.models.evaluate(
+                str(model_folder), given, targets="broken", predictions="score", extra_metrics=[separates], evaluators="default"
+            )
+    finally:
+        mlflow.set_tracking_uri(before)
+    assert measured.metrics == {"auroc": 1.0}
+
+
 # ---------------------------------------------------------------- files
 
 
@@ -263,6 +297,18 @@ def test_a_file_gives_the_same_scores_as_a_request(detector: Detector, frame: pd
         samples = detector.read_file(tmp_path / name)
         assert list(samples.names)[:2] == [f"{name}[0]", f"{name}[1]"]
         np.testing.assert_array_equal(detector.score(samples.values)["score"], detector.score(frame)["score"])
+
+
+def test_rows_of_a_file_keep_their_ids(bundle: Path, frame: pd.DataFrame, tmp_path: Path) -> None:
+    document = json.loads((bundle / "bundle.json").read_text())
+    spec = SampleSpec.from_bundle(document | {"samples": SampleRules(id="bottle").to_dict()})
+    ids = [17, None, *range(2, len(frame))]
+    frame.assign(bottle=pd.Series(ids, frame.index)).to_parquet(tmp_path / "wine.parquet")
+    frame.assign(bottle=[f"b-{number}" for number in range(len(frame))]).to_csv(tmp_path / "wine.csv", index=False)
+    frame.to_csv(tmp_path / "nameless.csv", index=False)
+    assert list(KIND.read_file(tmp_path / "wine.parquet", spec).names)[:3] == ["17", "wine.parquet[1]", "2"]
+    assert list(KIND.read_file(tmp_path / "wine.csv", spec).names)[:2] == ["b-0", "b-1"]
+    assert list(KIND.read_file(tmp_path / "nameless.csv", spec).names)[:1] == ["nameless.csv[0]"]
 
 
 def test_every_bad_file_is_refused_by_name(detector: Detector, frame: pd.DataFrame, tmp_path: Path) -> None:

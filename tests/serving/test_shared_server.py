@@ -86,7 +86,7 @@ def shared(
             file.chmod(0o600)  # as safetensors writes its files
         make_champion(store, "digits", store.register(run, "digits", linear_bundle, {"verdict": "accepted"}, "# digits"))
         store.log_metrics(run, {"false_alarms": {"threshold": 0.05, "requested": 0.01, "measured": 0.012}})
-        write_settings(project, Settings(mlflow_port=5077, notify_url="https://example.org/secret"))
+        write_settings(project, Settings(mlflow_port=5077))
         with run_lock(project, "ae run digits"):
             pass
         yield SharedProject(project, reader)

@@ -39,7 +39,7 @@ SCRIPT = (Path(__file__).parent / "foreign_page.js").read_text(encoding="utf-8")
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("AE_HOME", "AE_NOTIFY_URL", "MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_API_AUTH_STRING"):
+        for name in ("AE_HOME", "MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_API_AUTH_STRING"):
             patch.delenv(name, raising=False)
         checkout = make_checkout(tmp_path_factory.mktemp("stack") / "checkout")
         write_prefect_yaml(checkout)

@@ -8,17 +8,15 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import ClassVar
 
 import httpx
 import pytest
 from checkout import wait_for
+from local_receivers import name_webhook, notices_of, receiver
 
 from aeops.cli.main import build_parser, main
 from aeops.cli.up import requested_settings
@@ -32,10 +30,10 @@ from aeops.machine.service_records import ServiceRecord, read_service_record, se
 from aeops.machine.stack_settings import Settings, read_settings, settings_file, write_settings
 from aeops.project import Project
 from aeops.stack import service_manager
-from aeops.stack.alarms import read_alarms, send_alarms
+from aeops.stack.alarms import read_alarms
+from aeops.stack.leader_state import LeaderState, write_state
 from aeops.stack.logs import shorten_connection_losses
-from aeops.stack.maintenance import older_runs
-from aeops.stack.prefect_api import PrefectApi
+from aeops.stack.maintenance import older_runs, tell_outages
 from aeops.stack.service_definitions import ServiceDefinition, define_services, score_ports
 from aeops.stack.service_manager import ServiceManager
 from aeops.stack.service_processes import stack_processes, stop_processes
@@ -49,7 +47,7 @@ SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
     """A project in an empty folder; what is started for it ends with the test."""
-    for name in ("AE_HOME", "AE_NOTIFY_URL", "MLFLOW_TRACKING_URI", "PREFECT_API_URL"):
+    for name in ("AE_HOME", "MLFLOW_TRACKING_URI", "PREFECT_API_URL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     (tmp_path / "recipes").mkdir()
@@ -199,13 +197,24 @@ def test_what_cannot_be_asked_for_is_refused_before_anything_starts(project: Pro
 
 
 def test_a_stack_that_runs_is_asked_for_again_as_it_is_and_not_otherwise(project: Project) -> None:
-    write_settings(project, Settings(page_port=8181, notify_url="http://127.0.0.1:9/secret"))
+    write_settings(project, Settings(page_port=8181))
     assert settings_file(project).stat().st_mode & 0o077 == 0
     again = requested_settings(project, build_parser().parse_args(["up"]))
-    assert (again.page_port, again.notify_url) == (8181, "http://127.0.0.1:9/secret")
+    assert again.page_port == 8181
     with pytest.raises(UsageError, match=r"page-port 8181, not 8282.*ae down"):
         requested_settings(project, build_parser().parse_args(["up", "--page-port", "8282"]))
-    assert read_settings(project) == Settings(page_port=8181, notify_url="http://127.0.0.1:9/secret")
+    assert read_settings(project) == Settings(page_port=8181)
+
+
+def test_the_address_that_an_earlier_version_was_told_is_dropped_and_its_variable_is_refused(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = {**asdict(Settings(page_port=8181)), "notify_url": "https://example.org/secret"}
+    write_json(settings_file(project), document)
+    assert read_settings(project) == Settings(page_port=8181)
+    monkeypatch.setenv("AE_NOTIFY_URL", "https://example.org/secret")
+    with pytest.raises(UsageError, match=r"AE_NOTIFY_URL is no longer read.*ae\.yaml"):
+        requested_settings(project, build_parser().parse_args(["up"]))
 
 
 def test_a_recipes_scoring_port_stays_its_own(project: Project) -> None:
@@ -394,41 +403,17 @@ def test_a_service_record_with_missing_unknown_or_wrong_keys_ends_nothing(
         assert f"{key} is {{}}" in capsys.readouterr().err
 
 
-# ---------------------------------------------------------------- alarms
+# ---------------------------------------------------------------- outages
 
 
-class Events(BaseHTTPRequestHandler):
-    """Takes events as Prefect does, and keeps their names."""
-
-    names: ClassVar[list[str]] = []
-
-    def do_POST(self) -> None:
-        events = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        self.names.extend(event["payload"]["name"] for event in events)
-        self.send_response(204)
-        self.end_headers()
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Print nothing."""
-
-
-@pytest.mark.parametrize("key", ["told", "sent"])
-def test_an_alarm_is_sent_once_also_where_an_earlier_version_sent_it(project: Project, key: str) -> None:
-    signals = [{"name": name, "verdict": "alarm", "says": "more"} for name in ("scores", "codes")]
-    write_json(
-        project.home / "monitoring" / "digits" / "verdict.json", {"signals": signals, "as_of": "2026-01-01T00:00:00+00:00"}
-    )
-    file = project.home / "stack" / "alarms.json"
-    write_json(file, {key: ["alarm of digits, scores"]})
-    Events.names.clear()
-    with ThreadingHTTPServer(("127.0.0.1", 0), Events) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        api = PrefectApi(f"http://127.0.0.1:{server.server_port}/api")
-        assert send_alarms(project, api) == ["alarm of digits, codes: more"]
-        assert send_alarms(project, api) == []
-        server.shutdown()
-    assert Events.names == ["alarm of digits, codes"]
-    assert json.loads(file.read_text()) == {"sent": ["alarm of digits, scores", "alarm of digits, codes"]}
+def test_a_service_that_does_not_stay_up_is_told_once(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    with receiver(200) as seen:
+        name_webhook(project.root, seen.address)
+        for state in ("running", "failing", "failing", "running", "failing"):
+            write_state(project, LeaderState({"page": {"state": state, "quick_deaths": 0, "starts": 1}}))  # type: ignore[typeddict-item]
+            tell_outages(project)
+    assert [(one["event"], one["title"]) for one in notices_of(seen)] == [("outage", "the service page does not stay up")]
+    assert capsys.readouterr().err == "notify: ops was told: the service page does not stay up\n", "the second time within hours"
 
 
 # ---------------------------------------------------------------- what is logged of a lost connection

@@ -6,19 +6,19 @@ import shutil
 import signal
 import socket
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
 import yaml
 from checkout import Checkout, make_checkout, wait_for
+from local_receivers import name_webhook, notices_of, receiver
 from stack_processes import pids
 
 from aeops.machine.service_records import read_service_record, read_service_records
@@ -46,34 +46,10 @@ print("done")
 """
 
 
-class Receiver:
-    """Whatever takes a webhook's POST, on loopback."""
-
-    def __init__(self) -> None:
-        self.told: list[dict[str, Any]] = []
-        told = self.told
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-                self.send_response(204)
-                self.end_headers()
-
-            def log_message(self, format: str, *args: Any) -> None:
-                """Nothing: the test looks at what was told."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        self.address = f"http://127.0.0.1:{self.server.server_port}/hook"
-
-    def was_told(self, *words: str) -> bool:
-        return any(all(word in told["subject"] + told["body"] for word in words) for told in self.told)
-
-
 class Stack:
     """The stack of a checkout that has the real prefect.yaml, and beside it deployments of tests/stack/waiting.py."""
 
-    def __init__(self, checkout: Checkout, receiver: Receiver) -> None:
+    def __init__(self, checkout: Checkout, receiver: SimpleNamespace) -> None:
         self.checkout, self.receiver = checkout, receiver
         self.project = Project(root=checkout.root, home=checkout.home)
         names = ("--mlflow-port", "--prefect-port", "--page-port", "--score-port")
@@ -89,9 +65,12 @@ class Stack:
 
     def up(self) -> subprocess.CompletedProcess[str]:
         options = [word for name, port in self.ports.items() for word in (name, str(port))]
-        done = self.checkout.ae("up", *options, "--notify", self.receiver.address, timeout=400)
+        done = self.checkout.ae("up", *options, timeout=400)
         assert done.returncode == 0, done.stdout + done.stderr + self.logs()
         return done
+
+    def was_told(self, *words: str) -> bool:
+        return any(all(word in f"{one['title']} {one['text']}" for word in words) for one in notices_of(self.receiver))
 
     def logs(self) -> str:
         files = sorted((self.checkout.home / "logs").glob("*.log"))
@@ -187,19 +166,20 @@ def write_prefect_yaml(checkout: Checkout) -> None:
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The stack, up, with `digits` as its only champion."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("AE_HOME", "AE_NOTIFY_URL", "MLFLOW_TRACKING_URI", "PREFECT_API_URL"):
+        for name in ("AE_HOME", "MLFLOW_TRACKING_URI", "PREFECT_API_URL"):
             patch.delenv(name, raising=False)
         checkout = make_checkout(tmp_path_factory.mktemp("stack") / "checkout")
         write_prefect_yaml(checkout)
         shutil.copy(Path(__file__).parent / "waiting.py", checkout.root / "flows")
-        made = Stack(checkout, Receiver())
-        try:
-            made.make_champion("digits")
-            made.up()
-            yield made
-        finally:
-            checkout.ae("down", timeout=120)
-            made.receiver.server.shutdown()
+        with receiver(204) as seen:
+            name_webhook(checkout.root, seen.address, repeat_hours=0)
+            made = Stack(checkout, seen)
+            try:
+                made.make_champion("digits")
+                made.up()
+                yield made
+            finally:
+                checkout.ae("down", timeout=120)
 
 
 def test_up_brings_everything_and_status_tells_it(stack: Stack) -> None:
@@ -304,8 +284,8 @@ def test_a_killed_run_is_crashed_closed_and_told_and_the_next_one_works(stack: S
     os.kill(pid, signal.SIGKILL)
     wait_for(lambda: stack.state(run)[0] == "Crashed", seconds=120)
     wait_for(lambda: stack.mlflow_status(mlflow_run) == "KILLED", seconds=120)
-    wait_for(lambda: stack.receiver.was_told("wait b: Crashed"), seconds=30)
-    stack.receiver.told.clear()
+    wait_for(lambda: stack.was_told("the run `wait b` has failed"), seconds=30)
+    stack.receiver.requests.clear()
     before = len(stack.lines("begin"))
     time.sleep(3)
     assert len(stack.lines("begin")) == before  # nothing tries it again by itself
@@ -361,25 +341,15 @@ def test_of_the_runs_that_were_missed_one_is_made(stack: Stack) -> None:
     assert len([line for line in stack.lines("begin") if line[0] == "often"]) == 1
 
 
-def test_failures_waiting_persons_and_alarms_are_told(stack: Stack) -> None:
+def test_a_run_that_fails_is_told_with_its_message_and_an_alarm_is_on_the_status(stack: Stack) -> None:
     stack.go("fail")
-    failing = stack.start("wait-a")
-    wait_for(lambda: stack.receiver.was_told("wait a: Failed", "as it was told to", failing), seconds=150)
-
-    waiting = stack.api.request(
-        "POST",
-        f"deployments/{stack.deployments()['wait-b']['id']}/create_flow_run",
-        {"state": {"type": "SCHEDULED", "state_details": {"scheduled_time": "2099-01-01T00:00:00+00:00"}}},
-    )["id"]
-    suspended = {"state": {"type": "PAUSED", "name": "Suspended", "message": "a person is asked"}, "force": True}
-    stack.api.request("POST", f"flow_runs/{waiting}/set_state", suspended)
-    wait_for(lambda: stack.receiver.was_told("Suspended", "a person is asked"), seconds=60)
+    stack.start("wait-a")
+    wait_for(lambda: stack.was_told("waiting of a has failed", "as it was told to"), seconds=150)
 
     place = stack.checkout.home / "monitoring" / "digits"
     place.mkdir(parents=True)
     signal_ = {"name": "alarm rate", "verdict": "alarm", "says": "3.1 % of 400 flagged; 1 % promised"}
     (place / "verdict.json").write_text(json.dumps({"as_of": datetime.now(UTC).isoformat(), "signals": [signal_]}))
-    wait_for(lambda: stack.receiver.was_told("alarm of digits, alarm rate", "3.1 % of 400"), seconds=90)
     assert [(row["recipe"], row["signal"]) for row in read_stack_status(stack.project)["alarms"]] == [("digits", "alarm rate")]
 
 

@@ -4,7 +4,7 @@ import os
 import time
 from typing import Any
 
-from prefect import State, flow
+from prefect import State
 
 from aeops.machine.process_identity import this_process
 from aeops.project import find_project
@@ -15,8 +15,8 @@ from flows import flow_run
 DATASET = {"dataset": "none", "content_sha256": "0" * 64}
 
 
-@flow(name="waiting", flow_run_name="wait {recipe}")
-def waiting(recipe: str) -> dict[str, Any] | State[dict[str, Any]]:
+@flow_run.pipeline_flow("waiting", "wait")
+def waiting(recipe: str) -> State[dict[str, Any]]:
     project = find_project()
     with flow_run.workspace(project, f"wait {recipe}"):
         store = open_store(project)

@@ -7,13 +7,13 @@ with an object `SOURCE` that has `files` (which give the source's digest) and `r
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 
 from ae_models.own_parts import resolve_work
 from ae_models.spec import join_names
 from aeops.data.dataset import lines_sha256
+from aeops.data.source_record import known_sha256, read_record
 from aeops.errors import UsageError
-from aeops.files import file_sha256
 from aeops.plugins import current_parts
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
@@ -22,7 +22,7 @@ from aeops.recipe.sources import SOURCE_SPECS
 if TYPE_CHECKING:
     import numpy as np
 
-    from aeops.data.sources.samples import SourceSamples
+    from aeops.data.sources.samples import KnownSamples, SourceSamples
 
 
 class Source(Protocol):
@@ -33,6 +33,14 @@ class Source(Protocol):
 
     def read(self, recipe: Recipe, project: Project) -> "SourceSamples":
         """Return all samples; raise DataError where the recipe does not allow them."""
+
+
+@runtime_checkable
+class ReadsOnlyNew(Protocol):
+    """A source of many files that can leave those unread that are as they were."""
+
+    def read_new(self, recipe: Recipe, project: Project, known: "KnownSamples") -> "SourceSamples":
+        """Return all samples, those of known files as `SourceSamples.unread`; raises as `Source.read`."""
 
 
 SOURCE_MODULES = {name: f"{__package__}.{name.replace('-', '_')}" for name in SOURCE_SPECS}
@@ -53,13 +61,21 @@ def load_source(kind: str) -> Source:
     raise UsageError(f"expected a source out of {join_names(SOURCE_MODULES)}, got {kind!r}")
 
 
-def read_source(recipe: Recipe, project: Project) -> "SourceSamples":
+def read_source(recipe: Recipe, project: Project, known: "KnownSamples | None" = None) -> "SourceSamples":
     """Return the samples of the recipe's source.
+
+    Args:
+        recipe: whose source it is.
+        project: where its files are looked for.
+        known: what need not be read; a source that cannot read its files one by one reads all of them. None: all is read.
 
     Raises:
         DataError: the recipe does not allow them.
     """
-    return load_source(recipe.data.source.kind).read(recipe, project)
+    source = load_source(recipe.data.source.kind)
+    if known is not None and isinstance(source, ReadsOnlyNew):
+        return source.read_new(recipe, project, known)
+    return source.read(recipe, project)
 
 
 def read_masks(recipe: Recipe, project: Project, source_sha256: str, ids: Sequence[str]) -> "np.ndarray":
@@ -82,10 +98,12 @@ def read_masks(recipe: Recipe, project: Project, source_sha256: str, ids: Sequen
 def source_digest(recipe: Recipe, project: Project) -> str:
     """Return the SHA-256 over the bytes of the source's files: the same digest, the same samples.
 
+    Of a file that is as it was at the last accepted reading, the hash of then is taken.
+
     Raises:
         DataError: a file of the source is missing.
     """
-    checksums = {}
+    record, checksums = read_record(project, recipe.data.dataset), {}
     for role, path in load_source(recipe.data.source.kind).files(recipe, project).items():
-        checksums[role] = file_sha256(path)
+        checksums[role] = known_sha256(record, role, path)
     return lines_sha256(checksums)

@@ -12,6 +12,7 @@ the clock, so the same files give the same samples whenever they are read.
 import re
 from collections.abc import Sequence
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ from aeops.recipe.sources import DaysSource
 if TYPE_CHECKING:
     import numpy as np
 
-    from aeops.data.sources.samples import SourceSamples
+    from aeops.data.sources.samples import KnownSamples, SourceSamples
 
 FILE_NAME = re.compile(r"(\d{4}-\d\d-\d\d)([^0-9].*)?\.npy")
 LABELS_SUFFIX = ".labels.npy"
@@ -70,9 +71,11 @@ class DaysReader:
         Raises:
             DataError: a file that is no whole .npy file, or a shape, dtype or number of labels the recipe does not allow.
         """
-        import numpy as np
+        return self.read_new(recipe, project, None)
 
-        from aeops.data.sources.samples import SourceSamples, require_source_rows
+    def read_new(self, recipe: Recipe, project: Project, known: "KnownSamples | None") -> "SourceSamples":
+        """Return the same, without the content of files whose samples are known; None: no file is."""
+        from aeops.data.sources.samples import SourceSamples, UnreadSamples, require_source_rows
 
         source: DaysSource = recipe.data.source
         paths = self.files(recipe, project)
@@ -82,13 +85,25 @@ class DaysReader:
                 parts[name] = part
         require_source_rows(len(parts), recipe, source.path)
         _require_one_dtype(parts, recipe)
-        array = JoinedArrays(list(parts.values()))
-        if not source.labels:
-            return SourceSamples(array, None, source.path)
-        labels = []
-        for name, part in parts.items():
-            labels.append(_read_day_labels(paths[_labels_name(name)], len(part), recipe, name))
-        return SourceSamples(array, np.concatenate(labels), source.path)
+        ids = {name: _row_names(name, len(part)) for name, part in parts.items()}
+        unread = []
+        if known is not None:
+            unread = [name for name in parts if list(known.ids_of(name, partial(_row_names, name))) == ids[name]]
+        read = [name for name in parts if name not in unread]
+
+        def day_labels(names: list[str]) -> "np.ndarray | None":
+            return _join_labels({file: parts[file] for file in names}, paths, recipe) if source.labels else None
+
+        checksums = {name: known.files[name].sha256 for name in unread} if known is not None else {}
+        rest = UnreadSamples([identity for name in unread for identity in ids[name]], day_labels(unread), None, None, checksums)
+        return SourceSamples(
+            JoinedArrays([parts[name] for name in read] or [next(iter(parts.values()))[:0]]),
+            day_labels(read),
+            source.path,
+            ids=[identity for name in read for identity in ids[name]],
+            unread=rest if unread else None,
+            file_samples={name: len(part) for name, part in parts.items()},
+        )
 
 
 SOURCE = DaysReader()
@@ -111,6 +126,11 @@ def _parse_day(name: str) -> date | None:
         return date.fromisoformat(match[1])
     except ValueError:  # such as the 30th of February
         return None
+
+
+def _row_names(name: str, count: int) -> list[str]:
+    """Return the ids of a file's samples: they stay as they are when earlier files go."""
+    return [f"{name}:{row}" for row in range(count)]
 
 
 def _labels_name(name: str) -> str:
@@ -185,6 +205,14 @@ def _read_day_labels(path: Path, rows: int, recipe: Recipe, samples_name: str) -
     from aeops.data.sources.samples import source_labels
 
     return source_labels(map_source_npy(path, recipe, path.name), rows, recipe, path.name, samples_name)
+
+
+def _join_labels(parts: "dict[str, np.ndarray]", paths: dict[str, Path], recipe: Recipe) -> "np.ndarray":
+    """Return the labels of these files of samples as (n,) int64."""
+    import numpy as np
+
+    labels = [_read_day_labels(paths[_labels_name(name)], len(part), recipe, name) for name, part in parts.items()]
+    return np.concatenate([*labels, np.zeros(0, np.int64)])
 
 
 def _require_one_dtype(parts: "dict[str, np.ndarray]", recipe: Recipe) -> None:

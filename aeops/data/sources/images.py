@@ -10,6 +10,7 @@ aside by name, and the rest goes on; those count in the recipe's quarantine budg
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,8 +26,8 @@ from aeops.recipe.reader import Recipe
 if TYPE_CHECKING:
     import numpy as np
 
-    from aeops.data.sources.decode_pool import DecodedFiles
-    from aeops.data.sources.samples import SourceSamples
+    from aeops.data.sources.decode_pool import FileResult
+    from aeops.data.sources.samples import KnownSamples, SourceSamples, UnreadSamples
 
 NAMED_FILES = 3  # that a message names
 
@@ -53,6 +54,10 @@ class ImagesReader:
         Raises:
             DataError: there is no such folder, no image in it, none that can be read, or a file of labels that cannot be read.
         """
+        return self.read_new(recipe, project, None)
+
+    def read_new(self, recipe: Recipe, project: Project, known: "KnownSamples | None") -> "SourceSamples":
+        """Return the same, without decoding the files whose samples are known; None: no file is."""
         import numpy as np
 
         from aeops.data.sources.decode_pool import SelectedRows, decode_files
@@ -62,13 +67,17 @@ class ImagesReader:
         folder, listing = _list_folder(recipe, project)
         source: ImagesSource = recipe.data.source
         labels = _Labels.read(recipe, folder, listing)
-        count_writer = CountWriter(project.ingest_progress(recipe.name), len(listing.images))
-        decoded = decode_files(folder, listing.images, recipe.fit.input, project.home / "sources", count_writer.write)
-        samples = _Samples.collect(listing, decoded, labels, NamedLabels(project, recipe), recipe)
-        if not samples.ids:
+        given_labels = NamedLabels(project, recipe)
+        unread = _Unread.find(listing, known, labels, given_labels, recipe)
+        names = [name for name in listing.images if name not in unread.checksums]
+        count_writer = CountWriter(project.ingest_progress(recipe.name), len(names))
+        decoded = decode_files(folder, names, recipe.fit.input, project.home / "sources", count_writer.write)
+        results = dict(zip(names, decoded.results, strict=True))
+        samples = _Samples.collect(listing, results, labels, given_labels, recipe)
+        if not samples.ids and not unread.samples.ids:
             reasons = [f"{name}: {reason}" for name, reason in list(samples.set_aside.items())[:NAMED_FILES]]
             raise DataError("; ".join([f"{source.path}: none of {len(listing.images):,} images can be a sample", *reasons]))
-        array = SelectedRows(decoded.array, np.asarray(samples.rows))
+        array = SelectedRows(decoded.array, np.asarray(samples.rows, np.int64))
         masks = match_masks(listing.images, listing.masks, source.masks) if source.masks is not None else {}
         metadata = {"set_aside": len(samples.set_aside), "masked": len(masks), "other_files": len(listing.others)}
         return SourceSamples(
@@ -80,7 +89,9 @@ class ImagesReader:
             metadata={name: count for name, count in metadata.items() if count},
             ids=samples.ids,
             set_aside=samples.set_aside,
-            checksums=_checksums(folder, listing, decoded, source),
+            checksums=_checksums(folder, listing, results, unread.checksums, source),
+            unread=unread.samples.unread(labels is not None, source, unread.checksums) if unread.checksums else None,
+            file_samples=samples.counts | unread.samples.counts,
         )
 
 
@@ -123,9 +134,11 @@ def read_masks(recipe: Recipe, project: Project, source_sha256: str, ids: Sequen
     return masks
 
 
-def _checksums(folder: Path, listing: ImageFolder, decoded: "DecodedFiles", source: ImagesSource) -> dict[str, str]:
+def _checksums(
+    folder: Path, listing: ImageFolder, decoded: "Mapping[str, FileResult]", unread: Mapping[str, str], source: ImagesSource
+) -> dict[str, str]:
     """Return the SHA-256 of each of `ImagesReader.files`; those of the images were computed as they were decoded."""
-    checksums = {name: result.sha256 for name, result in zip(listing.images, decoded.results, strict=True)}
+    checksums = {name: decoded[name].sha256 if name in decoded else unread[name] for name in listing.images}
     others = list(listing.masks)
     if source.labels is not None and source.labels.file is not None:
         others.append(source.labels.file)
@@ -186,6 +199,14 @@ class _Labels:
         return number if number in recipe.data.labels else f"unknown label {text!r}: data.labels does not name it"
 
 
+def _label_of(name: str, labels: _Labels | None, given_labels: NamedLabels, recipe: Recipe) -> int | str:
+    """Return the number of an image's label, by its source or by a person; or a reason why it has none."""
+    label = 0 if labels is None else labels.number(name, recipe)
+    if isinstance(label, str) and (given := given_labels.find(name, label)) is not None:
+        return given
+    return label
+
+
 class _Samples:
     """Samples as they are collected, file by file."""
 
@@ -196,12 +217,13 @@ class _Samples:
         self.groups: list[str] = []
         self.splits: list[str] = []
         self.set_aside: dict[str, str] = dict(set_aside)
+        self.counts: dict[str, int] = {}
 
     @classmethod
     def collect(
         cls,
         listing: ImageFolder,
-        decoded: "DecodedFiles",
+        decoded: "Mapping[str, FileResult]",
         labels: _Labels | None,
         given_labels: NamedLabels,
         recipe: Recipe,
@@ -209,22 +231,66 @@ class _Samples:
         from aeops.kinds.image import frame_names
 
         samples, source = cls(listing.problems), recipe.data.source
-        for name, result in zip(listing.images, decoded.results, strict=True):
-            label = 0 if labels is None else labels.number(name, recipe)
-            if isinstance(label, str) and (given := given_labels.find(name, label)) is not None:
-                label = given
+        for name, result in decoded.items():
+            label = _label_of(name, labels, given_labels, recipe)
             problem = result.problem or (label if isinstance(label, str) else None)
             if problem is not None:
                 samples.set_aside[name] = problem
                 continue
-            samples._add(name, frame_names(name, len(result.rows)), result.rows, label, source)
+            samples.add(name, frame_names(name, len(result.rows)), result.rows, label, source)
         return samples
 
-    def _add(self, name: str, ids: list[str], rows: Iterable[int], label: int | str, source: ImagesSource) -> None:
+    def add(self, name: str, ids: list[str], rows: Iterable[int], label: int | str, source: ImagesSource) -> None:
         assert isinstance(label, int), "a reason was set aside"
         self.ids += ids
+        self.counts[name] = len(ids)
         self.rows += rows
         self.labels += [label] * len(ids)
         group = name if source.group is None else folder_of(name, source.group) or name
         self.groups += [group] * len(ids)
         self.splits += ["test" if source.test is not None and folder_of(name, 1) == source.test else "train"] * len(ids)
+
+    def unread(self, is_labelled: bool, source: ImagesSource, checksums: Mapping[str, str]) -> "UnreadSamples":
+        """Return them as samples whose files were not read."""
+        import numpy as np
+
+        from aeops.data.sources.samples import UnreadSamples
+
+        return UnreadSamples(
+            self.ids,
+            np.asarray(self.labels, np.int64) if is_labelled else None,
+            np.asarray(self.groups) if source.group is not None else None,
+            np.asarray(self.splits) if source.test is not None else None,
+            checksums,
+        )
+
+
+@dataclass(frozen=True)
+class _Unread:
+    """Files that need not be read: their samples, and their SHA-256."""
+
+    samples: _Samples
+    checksums: dict[str, str]
+
+    @classmethod
+    def find(
+        cls,
+        listing: ImageFolder,
+        known: "KnownSamples | None",
+        labels: _Labels | None,
+        given_labels: NamedLabels,
+        recipe: Recipe,
+    ) -> "_Unread":
+        from aeops.kinds.image import frame_names
+
+        unread, source = cls(_Samples({}), {}), recipe.data.source
+        if known is None:
+            return unread
+        for name in listing.images:
+            ids = known.ids_of(name, partial(frame_names, name))
+            label = _label_of(name, labels, given_labels, recipe)
+            if not ids or isinstance(label, str):  # one whose label is unknown now is set aside with the reason
+                continue
+            unread.samples.add(name, list(ids), (), label, source)
+            unread.checksums[name] = known.files[name].sha256
+        return unread

@@ -1,12 +1,13 @@
 """Cells of rows that a source reads itself: ids, labels, and the marks of missing values."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
 import numpy as np
 
 from aeops.recipe.reader import Recipe
+from aeops.recipe.sections import REFUSE
 
 
 def without_nulls(cells: Any, nulls: Sequence[str], is_number: bool = False) -> Any:
@@ -44,18 +45,46 @@ def cell_text(cell: Any) -> str:
     return str(cell).strip() if isinstance(cell, str) else str(cell)
 
 
-def id_problems(ids: list[str], problems: dict[int, str]) -> dict[int, str]:
-    """Return the rows whose ids are missing or came before -> the reason."""
-    seen, found = set(), dict[int, str]()
+def id_problems(ids: list[str], problems: dict[int, str], on_duplicate: str) -> dict[int, str]:
+    """Return the rows whose ids are missing or stand more than once -> the reason.
+
+    A later row with a known id is a correction, and replaces the earlier one; where the recipe refuses duplicates, it is none.
+
+    Args:
+        ids: of the rows.
+        problems: rows that cannot be samples anyway.
+        on_duplicate: `skip`, `accept` or `refuse`, as the recipe says.
+    """
+    seen, found = dict[str, int](), dict[int, str]()
     for row, text in enumerate(ids):
         if row in problems:
             continue
         if not text:
             found[row] = "no id: its cell is empty"
-        elif text in seen:
+        elif text in seen and on_duplicate == REFUSE:
             found[row] = "its id came before: the first row with it is taken"
-        seen.add(text)
+            continue
+        elif text in seen:
+            found[seen[text]] = "its id stands again in a later row, which replaces it"
+        seen[text] = row
     return found
+
+
+def rows_that_stay(count: int, problems: Mapping[int, str], ids: Sequence[str] | None) -> list[int]:
+    """Return the rows without a problem, in order; one that replaces an earlier row stands in its place.
+
+    Args:
+        count: of all rows.
+        problems: rows that are set aside.
+        ids: of the rows; None where they have none.
+    """
+    rows = [row for row in range(count) if row not in problems]
+    if ids is None:
+        return rows
+    first: dict[str, int] = {}
+    for row, text in enumerate(ids):
+        first.setdefault(text, row)
+    return sorted(rows, key=lambda row: first[ids[row]])
 
 
 def label_numbers(texts: Sequence[str], recipe: Recipe) -> tuple[np.ndarray, dict[int, str]]:

@@ -2,12 +2,13 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
+from aeops.data.source_record import FileRecord
 from aeops.errors import DataError
 from aeops.kinds.interface import load_kind
 from aeops.recipe.reader import Recipe
@@ -30,6 +31,51 @@ class SampleRows(Protocol):
 
 
 @dataclass(frozen=True)
+class KnownSamples:
+    """What a source need not read: files that are as they were when their samples were accepted.
+
+    Attributes:
+        files: of the last accepted reading, those that are as they were: role -> SHA-256 and number of samples.
+        ids: of the samples that the dataset holds, and of those that it has let go for good.
+    """
+
+    files: Mapping[str, FileRecord]
+    ids: Container[str]
+
+    def ids_of(self, role: str, name_samples: Callable[[int], Sequence[str]]) -> Sequence[str]:
+        """Return the ids of a file's samples where none of them has to be read; empty where the file has to be read.
+
+        Args:
+            role: of the file.
+            name_samples: returns the ids of a file with so many samples.
+        """
+        known = self.files.get(role)
+        if known is None or not known.samples:
+            return []
+        names = name_samples(known.samples)
+        return names if all(name in self.ids for name in names) else []
+
+
+@dataclass(frozen=True)
+class UnreadSamples:
+    """Samples of files that were not read, since they are as they were; what else is known of them is that of today.
+
+    Attributes:
+        ids: (k,) str.
+        labels: (k,) int64, or None where the source has none.
+        groups: (k,) str, or None where there are none.
+        splits: as those of `SourceSamples`.
+        checksums: SHA-256 of their files, by role.
+    """
+
+    ids: Sequence[str]
+    labels: np.ndarray | None
+    groups: np.ndarray | None
+    splits: np.ndarray | None
+    checksums: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class SourceSamples:
     """All samples of a source, in its order.
 
@@ -45,6 +91,10 @@ class SourceSamples:
         checksums: SHA-256 of all files of the source by their roles, where reading computes them, so that none is read twice.
         statistics: further columns of the index by name, (n,) each, of what a block alone does not tell.
         own_splits: (n,) str, the split of each sample where it is not drawn by content or group; None elsewhere.
+        times: (n,) float64, seconds since 1970, where samples have times of their own; None elsewhere.
+        split_borders: what dataset.json says of the borders between splits that follow each other in time; empty elsewhere.
+        unread: further samples, whose files need not be read; None where all are in `array`.
+        file_samples: how many samples each file gave, by its role, where the source reads files one by one.
     """
 
     array: np.ndarray | SampleRows
@@ -58,6 +108,10 @@ class SourceSamples:
     checksums: Mapping[str, str] = field(default_factory=dict)
     statistics: Mapping[str, np.ndarray] = field(default_factory=dict)
     own_splits: np.ndarray | None = None
+    times: np.ndarray | None = None
+    split_borders: Mapping[str, Any] = field(default_factory=dict)
+    unread: UnreadSamples | None = None
+    file_samples: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raise DataError where two samples have one id."""

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aeops.data.sources.files import source_file
+from aeops.data.time_borders import split_borders
 from aeops.errors import DataError
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
-from aeops.recipe.sections import BY_TIME, SplitSpec
+from aeops.recipe.sections import BY_TIME
 from aeops.recipe.sources import SeriesSource
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from aeops.data.sources.samples import SourceSamples
     from aeops.kinds.series_grid import Steps
     from aeops.kinds.series_readings import Readings
-
-SPLITS_IN_TIME = ("train", "validation", "calibration", "test")
 
 
 class SeriesReader:
@@ -68,6 +67,9 @@ class SeriesReader:
             **machine_facts(steps, spec.steps.every, spec.channels),
         }
         statistics["blank"] = statistics["constant"] != ""
+        borders = None
+        if recipe.data.split.by == BY_TIME:
+            borders = split_borders(steps.times, recipe.data.split, project.dataset(recipe.data.dataset))
         names = [step_name(machine, time) for machine, time in zip(steps.machines.tolist(), steps.times.tolist(), strict=True)]
         return SourceSamples(
             array=step_rows(steps, spec.channels),
@@ -77,7 +79,9 @@ class SeriesReader:
             metadata=asdict(steps.facts),
             ids=np.array(names, dtype=object),
             statistics=statistics,
-            own_splits=_time_splits(steps.times, recipe.data.split) if recipe.data.split.by == BY_TIME else None,
+            own_splits=None if borders is None else borders.splits(steps.times),
+            times=steps.times,
+            split_borders={} if borders is None else borders.to_dict(),
         )
 
 
@@ -156,14 +160,3 @@ def _read_intervals(path: Path, source: SeriesSource, recipe: Recipe) -> list[tu
     if (times[:, 0] > times[:, 1]).any():
         raise DataError(f"{name}: expected intervals that start before they end, got one that does not: {repair_hint(recipe)}")
     return [(start, end) for start, end in times.tolist()]
-
-
-def _time_splits(times: "np.ndarray", split: SplitSpec) -> "np.ndarray":
-    """Return the split of each step, (n,): the shares follow each other in time, the steps of one moment together."""
-    import numpy as np
-
-    moments = np.sort(times)
-    test, calibration = split.test or 0.0, split.calibration
-    ends = np.cumsum([1.0 - split.validation - calibration - test, split.validation, calibration])
-    borders = moments[np.minimum(np.floor(ends * len(moments) + 1e-9).astype(int), len(moments) - 1)]
-    return np.array(SPLITS_IN_TIME, dtype=object)[np.searchsorted(borders, times, side="right")]

@@ -78,7 +78,7 @@ def _archive_samples(path: Path, recipe: Recipe) -> "SourceSamples":
 def _file_samples(files: dict[str, Path], recipe: Recipe, given_labels: NamedLabels) -> "SourceSamples":
     import numpy as np
 
-    from aeops.data.sources.row_values import cell_text, id_problems, label_numbers, without_nulls
+    from aeops.data.sources.row_values import cell_text, id_problems, label_numbers, rows_that_stay, without_nulls
     from aeops.data.sources.samples import SourceSamples, repair_hint, require_source_rows
     from aeops.data.sources.table_files import read_table_files
     from aeops.kinds.table_rows import dataset_rows
@@ -104,10 +104,10 @@ def _file_samples(files: dict[str, Path], recipe: Recipe, given_labels: NamedLab
     if labels is not None:
         given_labels.apply(labels, problems, lambda row: _row_title(table, row, ids))
     if ids is not None:
-        problems |= id_problems(ids, problems)
+        problems |= id_problems(ids, problems, recipe.on_duplicate)
     set_aside = dict(table.set_aside)
     set_aside |= {_row_title(table, row, ids): reason for row, reason in sorted(problems.items())}
-    kept = np.array([row for row in range(len(rows)) if row not in problems], np.int64)
+    kept = np.array(rows_that_stay(len(rows), problems, ids), np.int64)
     require_kept(kept, set_aside, recipe)
     return SourceSamples(
         rows[kept],

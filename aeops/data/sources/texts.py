@@ -189,7 +189,7 @@ def _read_rows(path: Path, name: str, source: TextsSource, records: Records) -> 
 def _samples(records: Records, files: dict[str, Path], recipe: Recipe, project: Project) -> "SourceSamples":
     import numpy as np
 
-    from aeops.data.sources.row_values import cell_text, id_problems, label_numbers
+    from aeops.data.sources.row_values import cell_text, id_problems, label_numbers, rows_that_stay
     from aeops.data.sources.samples import SourceSamples, require_source_rows
     from aeops.data.sources.spool import spool_to_disk
 
@@ -203,11 +203,11 @@ def _samples(records: Records, files: dict[str, Path], recipe: Recipe, project: 
     ids = records.names
     if source.id is not None:
         ids = [cell_text(cell) for cell in records.cells["id"]]
-        problems |= id_problems(ids, problems)
+        problems |= id_problems(ids, problems, recipe.on_duplicate)
     set_aside = dict(records.set_aside)
     for row, reason in sorted(problems.items()):
         set_aside[records.names[row]] = reason
-    kept = [row for row in range(len(records.texts)) if row not in problems]
+    kept = rows_that_stay(len(records.texts), problems, ids)
     require_source_rows(len(kept), recipe, source.path)
     length, cut = recipe.fit.input.shape[0], 0
     rows = []

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,10 @@ def _smaller_codebooks(context: EvaluationContext, target: np.ndarray, model: Co
     entries = counts.shape[1]
     if entries > LARGEST_BOOK:
         return []
-    sizes = [entries // divisor for divisor in CODEBOOK_DIVISORS if entries // divisor >= 2]
+    sizes = []
+    for divisor in CODEBOOK_DIVISORS:
+        if entries // divisor >= 2:
+            sizes.append(entries // divisor)
     points = []
     for size, replacements in zip(sizes, merge_entries(load_codebooks(context.bundle), counts, sizes), strict=True):
         merged_indices = replace_indices(indices, replacements)
@@ -187,6 +191,10 @@ def _sort_by_bytes(points: list[CodecPoint]) -> list[CodecPoint]:
     return sorted(points, key=lambda point: point.header_free)
 
 
+def _psnr_values(points: list[CodecPoint]) -> np.ndarray:
+    return np.array([point.psnr for point in points])
+
+
 def psnr_at_bytes(points: list[CodecPoint], header_free: float) -> float | None:
     """Return the PSNR of a family of points at a number of bytes, on the line through them over the logarithm of bytes.
 
@@ -198,7 +206,7 @@ def psnr_at_bytes(points: list[CodecPoint], header_free: float) -> float | None:
         In dB; None where a point has no finite PSNR, as it is lossless.
     """
     curve = _sort_by_bytes(points)
-    psnr_values = np.array([point.psnr for point in curve])
+    psnr_values = _psnr_values(curve)
     if not np.isfinite(psnr_values).all():
         return None
     log_bytes = np.log([max(point.header_free, 1.0) for point in curve])
@@ -233,7 +241,7 @@ def _codec_result(
         title="Bytes an image",
         lead=f"{model.header_free:.1f} bytes an image at {model.psnr:.2f} dB. {comparison}",
         head=["", "bytes, header-free", "bytes, a file of its own", "PSNR (dB)", "SSIM"],
-        rows=[_point_row(point) for point in (*curve, *baselines)],
+        rows=list(map(_point_row, (*curve, *baselines))),
         figures=[
             ("codec_curves.svg", "PSNR over bytes an image: without headers, and in a file of its own."),
             ("codec_strips.svg", f"Test images, what the model makes of them, and {closest_webp.name}."),
@@ -298,8 +306,8 @@ def _draw_curves(file: Path, points: list[CodecPoint]) -> None:
                 curve = _sort_by_bytes(_family_points(points, family))
                 if not curve:
                     continue
-                sizes, psnr_values = [getattr(point, size_field) for point in curve], [point.psnr for point in curve]
-                axes.plot(sizes, psnr_values, color=colour, marker="o", markersize=4, label=family)
+                sizes = list(map(attrgetter(size_field), curve))
+                axes.plot(sizes, _psnr_values(curve), color=colour, marker="o", markersize=4, label=family)
             axes.set(xscale="log", xlabel="bytes an image", ylabel="PSNR (dB)")
             axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.xaxis.set_major_formatter("{x:.0f}")

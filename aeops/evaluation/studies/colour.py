@@ -1,6 +1,7 @@
 """Errors of the colours that a model gives to grey images."""
 
 from dataclasses import asdict, dataclass
+from itertools import starmap
 from pathlib import Path
 
 import numpy as np
@@ -92,7 +93,7 @@ def _colour_result(errors: dict[str, ColourErrors], rows: int) -> StudyResult:
         f"{format_number(grey.ab_distance, 2)}. They are {strength} than the true ones: "
         f"chroma {format_number(model.chroma, 1)} beside {format_number(truth.chroma, 1)}.",
         head=["", "PSNR (dB)", "distance in a*, b*", "chroma"],
-        rows=[_colour_row(name, colours) for name, colours in errors.items()],
+        rows=list(starmap(_colour_row, errors.items())),
         figures=[("colour_strips.svg", "Test images: grey as given, with the colours that the autoencoder makes, and true.")],
         metrics=metrics | {"true": {"chroma": truth.chroma}, "gain_db": gain, "ab_gain": ab_gain},
         note=f"{rows:,} normal test images. Chroma: how far a pixel is from grey. The mean colour is what red, green and blue "

@@ -116,7 +116,9 @@ def _denoising_result(deviation: float, quality: dict[str, Quality], accuracy_va
 
 
 def _denoising_metrics(quality: dict[str, Quality], accuracy_values: dict[str, float]) -> dict[str, Any]:
-    metrics: dict[str, Any] = {METRIC_NAMES[name]: dict(values) for name, values in quality.items()}
+    metrics: dict[str, Any] = {}
+    for name, values in quality.items():
+        metrics[METRIC_NAMES[name]] = dict(values)
     for name, accuracy in accuracy_values.items():
         metrics.setdefault(METRIC_NAMES[name], {})["accuracy"] = accuracy
     return metrics

@@ -10,7 +10,6 @@ from skimage.filters.rank import median
 
 from aeops.data.sources.tiles import assemble_tiles
 from aeops.drawing import mosaics
-from aeops.drawing.palette import MUTED_COLOUR
 from aeops.drawing.style import REPORT_WIDTH
 from aeops.drawing.words import format_number, format_share
 from aeops.errors import DataError
@@ -23,7 +22,10 @@ from aeops.recipe.studies import DocumentsStudy
 MEDIAN_WIDTH = 21  # pixels a side of the median that estimates the paper: a few strokes wide, so that text does not count
 DARKNESS_STEPS = np.arange(0.02, 0.4, 0.02)  # how much darker than the paper ink may have to be, as shares of the range
 ROWS = 500  # training tiles that the threshold is chosen on
-CROP_SHAPE = (48, 250)  # pixels of the page pieces that are shown: a line of text
+CROP_SHAPE = (48, 250)  # pixels of the page pieces that are shown, at least: a line of text
+LARGEST_SIDE = 2 * max(CROP_SHAPE)  # of a piece that is shown pixel by pixel
+INK_BELOW = 0.5  # of a clean page's greys
+WORD_GAP = 7  # pixels without ink between two words, at least
 ALL_KINDS = "all"
 
 PageImages = np.ndarray  # (n, h, w), values in [0, 1]
@@ -87,10 +89,10 @@ def run_documents_study(spec: DocumentsStudy, context: EvaluationContext, figure
     if not ocr.installation_command():
         error_rates = measure_error_rates(variants, clean_pages, scans.kinds)
     noisy_crops = _noisiest_crops(variants | {"clean": clean_pages}, scans.kinds)
-    titles = [(title, MUTED_COLOUR) for title in STRIP_TITLES]
+    titles = mosaics.muted_titles(STRIP_TITLES)
     for kind, rows in noisy_crops.items():
         file = figures / f"documents_{kind}.svg"
-        mosaics.draw_tiles(file, rows, titles, [], REPORT_WIDTH / 2, side=max(CROP_SHAPE))
+        mosaics.draw_tiles(file, rows, titles, [], REPORT_WIDTH / 2, side=LARGEST_SIDE)
     return _documents_result(errors, error_rates, scans, threshold, list(noisy_crops))
 
 
@@ -197,7 +199,7 @@ def measure_error_rates(variants: dict[str, PageImages], clean_pages: PageImages
 
 
 def _read_texts(pages: PageImages) -> np.ndarray:
-    return np.array([ocr.read_text(page) for page in pages], dtype=object)
+    return np.array(list(map(ocr.read_text, pages)), dtype=object)
 
 
 # ---------------------------------------------------------------- the result
@@ -212,7 +214,8 @@ def _noisiest_crops(variants: dict[str, PageImages], kinds: np.ndarray) -> dict[
         first_pages = {ALL_KINDS: 0}
     noisy_crops: dict[str, list[list[np.ndarray | None]]] = {}
     for name, page in first_pages.items():
-        piece = noisiest_piece(variants["noisy"][page] - variants["clean"][page])
+        clean_page = variants["clean"][page]
+        piece = whole_lines(clean_page, noisiest_piece(variants["noisy"][page] - clean_page))
         noisy_crops[name] = [[pages[page][piece][..., None].repeat(3, axis=2)] for pages in variants.values()]
     return noisy_crops
 
@@ -229,6 +232,32 @@ def noisiest_piece(noise: np.ndarray) -> tuple[slice, slice]:
     row, column = np.unravel_index(int(noise_power.argmax()), noise_power.shape)
     top, left = int(row) * row_step, int(column) * column_step
     return slice(top, top + height), slice(left, left + width)
+
+
+def whole_lines(page: np.ndarray, piece: tuple[slice, slice]) -> tuple[slice, slice]:
+    """Return a piece of a clean page, grown until its edges cut neither a line of text nor a word.
+
+    Args:
+        page: (h, w) in [0, 1], 1 is white.
+        piece: rows and columns of the page.
+    """
+    rows, columns = piece
+    has_ink = page < INK_BELOW
+    rows = _grow(rows, has_ink.any(axis=1))
+    in_word = np.asarray(
+        np.convolve(has_ink[rows].any(axis=0), np.ones(WORD_GAP), "same") > 0
+    )  # gaps between letters count as ink
+    return rows, _grow(columns, in_word)
+
+
+def _grow(piece: slice, has_ink: np.ndarray) -> slice:
+    """Return the piece with each end moved outwards to the next place without ink, or to the page's edge."""
+    start, stop = piece.start, piece.stop
+    while start > 0 and has_ink[start]:
+        start -= 1
+    while stop < len(has_ink) and has_ink[stop - 1]:
+        stop += 1
+    return slice(start, stop)
 
 
 def _documents_result(

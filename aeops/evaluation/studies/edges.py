@@ -60,22 +60,22 @@ def run_edges_study(spec: EdgesStudy, context: EvaluationContext, figures: Path)
 
     edge_detectors: dict[str, Callable[[np.ndarray], EdgeMaps]] = {"model": model_edges, "sobel": sobel_edges}
     edge_confidences = {"model": context.reconstructions[normal][:, 0], "sobel": sobel_edges(test_images)}
-    thresholds, edges = {}, {}
+    thresholds, edges, edge_agreements = {}, {}, {}
     for name, detect_edges in edge_detectors.items():
         thresholds[name] = best_threshold(detect_edges(train_images), train_edges)
         edges[name] = edge_confidences[name] >= thresholds[name]
+        edge_agreements[name] = edge_agreement(edges[name], truth)
     strip_rows = strip_indices(len(truth), STRIP_SAMPLES)
     strips = {"image": data.scale(test_images[strip_rows])}
     for name, maps in {"Canny": truth, "model": edges["model"], "Sobel": edges["sobel"]}.items():
         strips[name] = maps[strip_rows][:, None].astype(np.float32)
     mosaics.draw_rows(figures / "edges_strips.svg", strips)
-    edge_agreements = {name: edge_agreement(maps, truth) for name, maps in edges.items()}
     return _edges_result(edge_agreements, thresholds, len(truth), len(train))
 
 
 def _sobel_gradient(images: np.ndarray) -> EdgeMaps:
     """Return the magnitude of Sobel's gradient of the luma of images (n, c, h, w) in [0, 1]."""
-    return np.stack([sobel(grey) for grey in pixel_luma(images)])
+    return np.stack(list(map(sobel, pixel_luma(images))))
 
 
 def best_threshold(confidence: EdgeMaps, truth: EdgeMaps) -> float:

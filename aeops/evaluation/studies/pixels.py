@@ -29,12 +29,13 @@ def run_pixels_study(spec: PixelsStudy, context: EvaluationContext, figures: Pat
     masks = read_masks(context.recipe, context.project, context.data.source["sha256"], ids)
     is_known = context.is_normal | masks.any(axis=(1, 2))  # a defect without a mask may be anywhere in its image
     maps = {MODEL_DETECTOR: model_maps(context)} | context.baselines.pixel_maps(context.inputs)
-    maps = {name: smooth_maps(values, spec.blur) for name, values in maps.items()}
     measured: dict[str, dict[str, float | None]] = {}
     for name, values in maps.items():
+        maps[name] = smooth_maps(values, spec.blur)
+        known_maps = maps[name][is_known]
         measured[name] = {
-            "pixel_auroc": pixel_auroc(values[is_known], masks[is_known]),
-            "aupro": aupro(values[is_known], masks[is_known], spec.false_positive_rate),
+            "pixel_auroc": pixel_auroc(known_maps, masks[is_known]),
+            "aupro": aupro(known_maps, masks[is_known], spec.false_positive_rate),
         }
     rows = choose_examples(context, masks)
     figure_captions = []
@@ -73,7 +74,10 @@ def smooth_maps(maps: np.ndarray, blur: float) -> np.ndarray:
 
 def _best_baseline(measured: Mapping[str, Mapping[str, float | None]]) -> str | None:
     """Return the baseline with the largest AUPRO; None without baselines."""
-    aupros = {name: values["aupro"] or 0.0 for name, values in measured.items() if name != MODEL_DETECTOR}
+    aupros = {}
+    for name, values in measured.items():
+        if name != MODEL_DETECTOR:
+            aupros[name] = values["aupro"] or 0.0
     return max(aupros, key=aupros.__getitem__, default=None)
 
 
@@ -105,7 +109,7 @@ def draw_overlays(
         low, high = np.quantile(maps[name], (DISPLAY_LOW, DISPLAY_HIGH))
         opacity = ((maps[name][rows] - low) / max(high - low, 1e-12)).clip(0, 1)
         strips[title] = tint(images, 0.85 * opacity, HEAT_COLOUR)
-    captions = [context.recipe.label_text(int(label)) for label in context.data.labels[rows]]
+    captions = list(map(context.recipe.label_text, context.data.labels[rows].tolist()))
     mosaics.draw_rows(file, strips, captions)
 
 

@@ -54,7 +54,11 @@ def run_power_study(spec: PowerStudy, context: EvaluationContext, figures: Path)
     powers = measure_served_power(detector, context.baselines.score, rate, samples)
     groups = context.data.table["group"].to_numpy()[samples.rows]
     faults = standard_faults(recipe.fit.input.kind)
-    line_charts.draw_power(figures / CURVES_FILE, [_panel(fault, powers) for fault in faults], rate)
+    panels, rows = [], []
+    for fault in faults:
+        panels.append(_panel(fault, powers))
+        rows.append(_fault_row(fault, powers))
+    line_charts.draw_power(figures / CURVES_FILE, panels, rate)
     figure_captions = [(CURVES_FILE, "Share caught of each injected fault, by strength; the band is the model's 95 % interval.")]
     if detector.data_kind.IS_DRAWABLE:
         _draw_examples(figures / EXAMPLES_FILE, context, samples, faults)
@@ -64,7 +68,7 @@ def run_power_study(spec: PowerStudy, context: EvaluationContext, figures: Path)
         title="Power on injected faults",
         lead=_lead_sentence(powers, metrics, rate),
         head=["fault", "strength", "weakest", "strongest", *(DETECTOR_STYLES[name].name for name in powers)],
-        rows=[_fault_row(fault, powers) for fault in faults] + [_mean_row(powers, metrics)],
+        rows=[*rows, _mean_row(powers, metrics)],
         figures=figure_captions,
         metrics=metrics,
         note=_note(metrics, rate),

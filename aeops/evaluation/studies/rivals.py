@@ -19,8 +19,7 @@ from aeops.evaluation import model_input
 from aeops.evaluation.detection import measure_ranking
 from aeops.evaluation.sampling import strip_indices
 from aeops.evaluation.study import EvaluationContext, StudyResult
-from aeops.files import file_sha256
-from aeops.machine.source_files import source_files
+from aeops.machine.source_files import source_hashes
 from aeops.machine.stored_json import read_json
 from aeops.recipe.studies import MODEL, RivalsStudy
 
@@ -77,7 +76,7 @@ def _checkpoint_folders(spec: RivalsStudy, context: EvaluationContext) -> dict[s
 
     Samples, packages and machine are compared by the checkpoint itself: see `ae_models.checkpoint`.
     """
-    code = {name: file_sha256(file) for name, file in source_files(context.project.root, ["ae_models.training"]).items()}
+    code = source_hashes(context.project.root, ["ae_models.training"])
     folders = {}
     for name, fit in spec.rivals.items():
         key = json_sha256({"settings": fit.weights.to_dict(), "code": code})
@@ -146,7 +145,10 @@ def _rivals_result(
     context: EvaluationContext, results: dict[str, ModelResult], figure_captions: list[tuple[str, str]]
 ) -> StudyResult:
     gain, lead = _baseline_margins(results)
-    metrics = {name: result.metrics for name, result in results.items()}
+    metrics, rows = {}, []
+    for name, result in results.items():
+        metrics[name] = result.metrics
+        rows.append(_result_row(name, result))
     metrics[MODEL] |= {"gain": gain, "lead": lead}
     ranking_head = []
     if lead is not None:
@@ -155,7 +157,7 @@ def _rivals_result(
         title="Rivals",
         lead=_summary_sentence(results, gain, lead),
         head=["", "code", context.detector.data_kind.ERROR_HEAD, *ranking_head, "numbers in use"],
-        rows=[_result_row(name, result) for name, result in results.items()],
+        rows=rows,
         figures=figure_captions,
         metrics=metrics,
         note="Each was trained on the same samples with the same seed, and is the recipe's own but for what its name says in "

@@ -9,6 +9,7 @@ import gzip
 import io
 import re
 import unicodedata
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from sklearn.preprocessing import normalize
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from ae_models import tokens
+from ae_models.names import names_not_in
 from aeops.data.sources.sentence_split import join_lines, split_sentences
 from aeops.drawing.words import format_number, format_share
 from aeops.errors import DataError
@@ -110,7 +112,7 @@ def _read_csv_table(
         content = gzip.decompress(content)
     reader = csv.DictReader(io.StringIO(content.decode("utf-8"), newline=""))
     header = reader.fieldnames or ()
-    missing_columns = [column for column in columns if column not in header]
+    missing_columns = names_not_in(columns, header)
     if missing_columns:
         raise DataError(f"{file}: expected the columns {', '.join(columns)}, got {', '.join(header)}: {next_step}")
     return list(reader)
@@ -306,7 +308,7 @@ def _measure_summaries(documents: list[LabelledDocument], vectorizers: dict[str,
     scorer = RougeScorer(list(ROUGE_KINDS))
     measures: Measures = {kind: {} for kind in ROUGE_KINDS}
     for name in (FIRST_SENTENCES, *vectorizers):
-        f_measures: dict[str, list[float]] = {kind: [] for kind in ROUGE_KINDS}
+        f_measures: dict[str, list[float]] = defaultdict(list)
         for document in documents:
             if name == FIRST_SENTENCES:
                 indices = choose_first(document, spec.share)

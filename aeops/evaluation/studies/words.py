@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.preprocessing import normalize
 
 from ae_models import tokens
+from ae_models.names import names_not_in
 from aeops.errors import DataError
 from aeops.evaluation.studies.sentences import load_model, normalise_text
 from aeops.evaluation.study import EvaluationContext, StudyResult
@@ -25,7 +26,7 @@ def run_words_study(spec: WordsStudy, context: EvaluationContext, figures: Path)
         DataError: a requested word is not one token, or too rare in the training texts.
     """
     token_ids = find_frequent_words(context)
-    unknown_words = [word for word in spec.words if word not in token_ids]
+    unknown_words = names_not_in(spec.words, token_ids)
     if unknown_words:
         raise DataError(
             f"evaluate.studies.words: expected words of one token that the training texts hold {MIN_WORD_COUNT} times or more, "
@@ -55,7 +56,10 @@ def find_frequent_words(context: EvaluationContext) -> dict[str, int]:
     word_counts: Counter[str] = Counter()
     for text in tokens.bytes_to_texts(context.data.train):
         word_counts.update(WORD_PATTERN.findall(normalise_text(text)))
-    frequent_words = [word for word, count in word_counts.most_common() if count >= MIN_WORD_COUNT]
+    frequent_words = []
+    for word, count in word_counts.most_common():
+        if count >= MIN_WORD_COUNT:
+            frequent_words.append(word)
     # As within a sentence: a blank belongs to the token after it.
     ids = context.detector.check([f" {word}" for word in frequent_words]).model_input
     token_ids = {}

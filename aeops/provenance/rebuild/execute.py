@@ -10,7 +10,6 @@ What lies where:
 
 import platform
 import shutil
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from aeops.project import Project
 from aeops.provenance.rebuild.differences import RebuildComparison, compare_rebuild
 from aeops.provenance.rebuild.plan import RebuildPlan, make_plan
 from aeops.registry.store import Store
+from aeops.terminal import print_progress
 
 SUCCESS_VERDICTS = ("identical", "equivalent")
 
@@ -67,13 +67,13 @@ def rebuild(project: Project, store: Store, recipe: str, version_name: str, *, k
         shutil.rmtree(scratch_folder, ignore_errors=True)
         scratch_folder.mkdir(parents=True)
         try:
-            _print_progress("checking every piece of the record")
+            print_progress("checking every piece of the record")
             plan = make_plan(project, store, recipe, version, scratch_folder)
         except BaseException:
             shutil.rmtree(scratch_folder)
             raise
         for name, (recorded_value, value) in plan.platform_differences().items():
-            _print_progress(f"this machine differs in {name}: {recorded_value} recorded, {value} here")
+            print_progress(f"this machine differs in {name}: {recorded_value} recorded, {value} here")
         seconds = _run_stages(plan)
         artifacts = plan.clone.artifacts(recipe)
         comparison = compare_rebuild(plan.record, plan.bundle, artifacts / "bundle", artifacts, plan.platform_differences())
@@ -84,15 +84,11 @@ def rebuild(project: Project, store: Store, recipe: str, version_name: str, *, k
     return RebuildResult(plan.record.name, comparison, seconds, scratch_folder)
 
 
-def _print_progress(text: str) -> None:
-    print(f"{text} ...", file=sys.stderr, flush=True)
-
-
 def _run_stages(plan: RebuildPlan) -> dict[str, float]:
     """Run every stage in the clone, without DVC's cache; return the seconds that each took."""
     seconds = {}
     for stage in plan.description["stages"]:
-        _print_progress(f"{stage} {plan.record.name}")
+        print_progress(f"{stage} {plan.record.name}")
         started_at = time.monotonic()
         if stage == "train":
             _run_training(plan)

@@ -14,6 +14,7 @@ from aeops.files import atomic_write, file_sha256
 from aeops.machine.child_process import tied_command
 from aeops.project import Project
 from aeops.provenance.packages import lock_differences
+from aeops.terminal import print_progress
 
 MAX_NAMED = 3  # packages that a message names
 READY_FILE = ".ready"  # in an environment that is whole
@@ -74,7 +75,7 @@ def _make_environment(project: Project, uv_program: str, lock: Path, minor_versi
     folder = project.home / "rebuild" / f"env-{file_sha256(lock)[:16]}-{minor_version}"
     python = folder / "bin" / "python"
     if not (folder / READY_FILE).is_file():
-        print(f"making the recorded environment in {folder}: {reason} ...", file=sys.stderr, flush=True)
+        print_progress(f"making the recorded environment in {folder}: {reason}")
         base_python = minor_version
         if minor_version == _current_minor_version():
             base_python = sys.executable

@@ -10,6 +10,7 @@ from typing import TypeVar
 from aeops.errors import AeError, DataError, InfrastructureError, InternalError
 from aeops.machine.child_process import run_module
 from aeops.project import Project
+from aeops.provenance.lineage import with_lineage
 from aeops.provenance.rebuild.code import lay_out_code, put_recorded
 from aeops.provenance.rebuild.data import borrow_sources, pull_data, require_data
 from aeops.provenance.rebuild.interpreter import python_for
@@ -19,6 +20,7 @@ from aeops.registry.store import Store
 from aeops.registry.versions import VersionInfo
 
 T = TypeVar("T")
+FORGOTTEN_TAG = "forgotten"  # of a version: what was forgotten of its data, when and why
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,12 @@ def make_plan(project: Project, store: Store, recipe: str, version: VersionInfo,
     Raises:
         DataError: naming every missing piece; or the version records no entry point that this code knows.
     """
+    if note := version.tags.get(FORGOTTEN_TAG):
+        raise DataError(
+            f"{recipe}@{version.version} cannot be rebuilt: samples of its data were forgotten ({note}), and no copy of it is "
+            f"left: `ae history {recipe}` has the line of the ledger"
+        )
+    version = with_lineage(store, recipe, version)
     entry = entry_module(project, recipe, version)
     record, missing_pieces = read_record(store, recipe, version, scratch_folder / "record")
     errors = ErrorCollector(missing_pieces)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ae_models.names import names_not_in
 from aeops.files import file_sha256
 from aeops.machine.stored_json import read_json
 from aeops.provenance.code_archive import ARCHIVE_NAME
@@ -83,12 +84,12 @@ class Record:
 
 
 def read_record(store: Store, recipe: str, version: VersionInfo, folder: Path) -> tuple[Record, list[str]]:
-    """Download the record of a version and check it against the SHA-256 in its tags.
+    """Download the record of a version and check it against the SHA-256 in its lineage.
 
     Args:
         store: the registry.
         recipe: the model's name.
-        version: with its tags.
+        version: with its whole lineage as tags.
         folder: where to put the files.
 
     Returns:
@@ -104,7 +105,7 @@ def read_record(store: Store, recipe: str, version: VersionInfo, folder: Path) -
     for path in sorted(run_files & expected_sha256.keys()):
         actual, expected = file_sha256(folder / path), expected_sha256[path]
         if expected is not None and actual != expected:
-            problems.append(f"{path} of its run is altered: SHA-256 {actual[:12]}, {expected[:12]} is recorded in its tags")
+            problems.append(f"{path} of its run is altered: SHA-256 {actual[:12]}, {expected[:12]} is recorded")
     return Record(recipe, version, folder), problems + _missing_tags(version.tags)
 
 
@@ -124,4 +125,4 @@ def _expected_checksums(recipe: str, tags: Mapping[str, str]) -> dict[str, str |
 
 def _missing_tags(tags: Mapping[str, str]) -> list[str]:
     required_tags = ("git.commit", "data.dataset", "data.content_sha256", "file.dvc.lock", "file.data.dvc", "bundle_sha256")
-    return [f"its tag {name} is missing" for name in required_tags if name not in tags]
+    return [f"its tag {name} is missing" for name in names_not_in(required_tags, tags)]

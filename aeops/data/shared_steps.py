@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from aeops.audit.copies import Pairs, unique_pairs
-from aeops.audit.findings import SHARED_STEPS
+from aeops.data.sample_pairs import SHARED_STEPS, Pairs, unique_pairs
 
 MIN_SHARED_SHARE = 0.25  # of a window's steps: shorter overlaps are not looked for
 MIN_SHARED_STEPS = 4
@@ -80,10 +79,9 @@ def _overlap_equally(windows: np.ndarray, first: np.ndarray, second: np.ndarray,
 
 
 def _as_pairs(found: list[tuple[np.ndarray, np.ndarray, int]], steps: int) -> Pairs:
-    first = np.concatenate([part[0] for part in found])
-    second = np.concatenate([part[1] for part in found])
-    similarity = np.concatenate([np.full(len(part[0]), (steps - part[2]) / steps) for part in found])
-    return unique_pairs(SHARED_STEPS, first, second, similarity)
+    firsts, seconds, offsets = zip(*found, strict=True)
+    similarity = np.repeat((steps - np.array(offsets)) / steps, list(map(len, firsts)))
+    return unique_pairs(SHARED_STEPS, np.concatenate(firsts), np.concatenate(seconds), similarity)
 
 
 def _no_pairs() -> Pairs:

@@ -1,0 +1,28 @@
+"""Which split a sample belongs to: drawn by its own content or group alone, so that it stays there whatever comes or goes.
+
+Standard library only.
+"""
+
+import hashlib
+
+from aeops.recipe.sections import SplitSpec
+
+
+def draw_split(key: str, dataset: str, split: SplitSpec) -> str:
+    """Return the split of a sample, drawn by its key and salted by the dataset's name.
+
+    It depends on nothing else. So a sample keeps its split when others are added, removed or reordered, and samples with the
+    same key share theirs.
+
+    Args:
+        key: the SHA-256 of the sample's content, or its group.
+        dataset: the name of the dataset.
+        split: the shares of the splits; the rest is `train`.
+    """
+    digest = hashlib.sha256(f"{dataset} {key}".encode()).digest()
+    point = int.from_bytes(digest[:8], "big") / 2**64
+    for name, share in (("test", split.test or 0.0), ("calibration", split.calibration), ("validation", split.validation)):
+        if point < share:
+            return name
+        point -= share
+    return "train"
