@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aeops.cli.outputs import add_json_option, print_json
+from aeops.cli.outputs import add_json_option, counts_text, print_json
 from aeops.errors import UsageError
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def show_report(report: "AuditReport", page: Path, seconds: float) -> None:
     from aeops.cli.outputs import open_console
 
     console = open_console(soft_wrap=True)
-    splits = ", ".join(f"{name} {count:,}" for name, count in report.splits.items())
+    splits = counts_text(report.splits)
     console.print(f"{report.name}: {report.audited:,} samples of the {report.origin} ({report.content_sha256[:12]}): {splits}")
     for note in report.notes:
         console.print(f"note       {note}")
@@ -122,7 +122,10 @@ def _show_labels(console: "Console", report: "AuditReport") -> None:
 
 def _show_copies(console: "Console", report: "AuditReport") -> None:
     copies = report.copies
-    counts = [f"{count:,} {relation} ({copies.pairs[relation]:,} pairs)" for relation, count in copies.samples.items() if count]
+    counts = []
+    for relation, count in copies.samples.items():
+        if count:
+            counts.append(f"{count:,} {relation} ({copies.pairs[relation]:,} pairs)")
     line = ", ".join(counts) or "none"
     if copies.label_conflicts:
         line += f"; in {copies.label_conflicts:,} pairs the labels differ"
@@ -133,7 +136,7 @@ def _show_leaks(console: "Console", report: "AuditReport") -> None:
     if not report.leaks:
         console.print("leaks      none between the splits")
     for leak in report.leaks:
-        relations = ", ".join(f"{relation} {count:,}" for relation, count in leak.by_relation.items())
+        relations = counts_text(leak.by_relation)
         console.print(
             f"leaks      {leak.leaked:,} of {leak.samples:,} samples of {leak.split} ({leak.share:.1%}) have a copy in "
             f"{leak.known_from}: {relations}"

@@ -70,7 +70,10 @@ def print_comparison(comparison: "VersionComparison", page: "Path") -> None:
     first, second = comparison.first.name, comparison.second.name
     console.print(styled_text((f"{first} and {second}", "bold"), f"  {summary_sentence(comparison)}"), soft_wrap=True)
     for topic in TOPICS:
-        rows = [(one.name, one.first, one.second) for one in comparison.differences if one.topic == topic]
+        rows = []
+        for difference in comparison.differences:
+            if difference.topic == topic:
+                rows.append((difference.name, difference.first, difference.second))
         if rows:
             _print_rows(console, f"what differs: {topic}", ("", first, second), rows)
         else:

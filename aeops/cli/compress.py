@@ -78,7 +78,7 @@ def find_codec_recipe(project: "Project", store: "Store") -> str:
     for name in recipe_names(project):
         if load_recipe(project, name).fit.model.bottleneck.kind == CODEC_BOTTLENECK:
             codec_recipes.append(name)
-    candidate_names = [name for name in codec_recipes if store.champion(name)]
+    candidate_names = list(filter(store.champion, codec_recipes))
     if len(candidate_names) == 1:
         return candidate_names[0]
     if candidate_names:

@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         checks = list(check_all(project))
         fault_count = sum(check.level == "fault" for check in checks)
-        print_json({"faults": fault_count, "checks": [vars(check) for check in checks]})
+        print_json({"faults": fault_count, "checks": list(map(vars, checks))})
         return InfrastructureError.exit_code if fault_count else 0
     console = open_console()
     fault_count = 0

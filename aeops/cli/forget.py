@@ -1,11 +1,17 @@
 """`ae forget RECIPE --ids FILE --why TEXT`: samples go from the data, from all that was made of it, and do not come back."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aeops.cli.outputs import add_json_option, print_json
 from aeops.errors import UsageError
+
+if TYPE_CHECKING:
+    from aeops.project import Project
+    from aeops.recipe.reader import Recipe
+    from aeops.registry.store import Store
 
 
 def add_command(commands: Any) -> None:
@@ -30,14 +36,10 @@ def run(arguments: argparse.Namespace) -> int:
         DataError: an id that no version of the data holds. Nothing is deleted.
         InfrastructureError: the remote cannot be reached, a run is in progress, or a service is running. Nothing is deleted.
     """
-    from aeops.cli.actors import actor_name
-    from aeops.data.pending_forgetting import read_pending
     from aeops.machine.environment import prepare_environment
     from aeops.machine.lock import run_lock
     from aeops.project import find_project
     from aeops.provenance.forgetting.carry_out import carry_out, unreached
-    from aeops.provenance.forgetting.ids_file import name_some, read_ids
-    from aeops.provenance.forgetting.plan import plan_forgetting
     from aeops.recipe.reader import load_recipe
     from aeops.registry.store import open_store
 
@@ -52,23 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"{word:<12}{sentence}", flush=True)
 
     with run_lock(project, f"ae forget {recipe.name}"):
-        store, pending = open_store(project), read_pending(project, recipe.data.dataset)
-        ids, repeated = read_ids(arguments.ids) if arguments.ids is not None else ([], 0)
-        if pending is None and (not ids or arguments.why is None):
-            raise UsageError(f"expected the ids and the reason: type `ae forget {recipe.name} --ids FILE --why TEXT`")
-        if pending is not None and ids and set(ids) != set(pending["ids"]):
-            raise UsageError(
-                f"another forgetting of {recipe.data.dataset} was interrupted: complete it with `ae forget {recipe.name}`, then "
-                "type this command again"
-            )
-        if repeated:
-            report("note", f"{repeated:,} lines of {arguments.ids} repeat an id")
-        if pending is None:
-            pending = plan_forgetting(project, store, recipe, ids, actor_name(arguments.by), arguments.why)
-            if copies := pending["copies"]:
-                report("note", f"{len(copies):,} other samples have the same content and stay: {name_some(copies)}")
-        else:
-            report("note", f"goes on with what was begun at {pending['time']} by {pending['who']}")
+        store = open_store(project)
+        pending = _begin(arguments, recipe, project, store, report)
         carry_out(project, store, pending, report)
     left = unreached(project, pending)
     if arguments.json:
@@ -79,3 +66,32 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{'not reached':<12}{place}")
     print(f"{'next':<12}git add data.dvc recipes && git commit | ae run {recipe.name}")
     return 0
+
+
+def _begin(
+    arguments: argparse.Namespace, recipe: "Recipe", project: "Project", store: "Store", report: Callable[[str, str], None]
+) -> dict[str, Any]:
+    """Return the record of what is to be done: one that was left, or of these samples."""
+    from aeops.cli.actors import actor_name
+    from aeops.data.pending_forgetting import read_pending
+    from aeops.provenance.forgetting.ids_file import name_some, read_ids
+    from aeops.provenance.forgetting.plan import plan_forgetting
+
+    pending = read_pending(project, recipe.data.dataset)
+    ids, repeated = read_ids(arguments.ids) if arguments.ids is not None else ([], 0)
+    if pending is None and (not ids or arguments.why is None):
+        raise UsageError(f"expected the ids and the reason: type `ae forget {recipe.name} --ids FILE --why TEXT`")
+    if pending is not None and ids and set(ids) != set(pending["ids"]):
+        raise UsageError(
+            f"another forgetting of {recipe.data.dataset} was interrupted: complete it with `ae forget {recipe.name}`, then "
+            "type this command again"
+        )
+    if repeated:
+        report("note", f"{repeated:,} lines of {arguments.ids} repeat an id")
+    if pending is not None:
+        report("note", f"goes on with what was begun at {pending['time']} by {pending['who']}")
+        return pending
+    pending = plan_forgetting(project, store, recipe, ids, actor_name(arguments.by), arguments.why)
+    if copies := pending["copies"]:
+        report("note", f"{len(copies):,} other samples have the same content and stay: {name_some(copies)}")
+    return pending

@@ -86,9 +86,10 @@ def run_verify(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(documents)
     else:
-        named = [
-            document for document in documents if document["problems"] or arguments.recipe or document["recipe"] in with_ledger
-        ]
+        named = []
+        for document in documents:
+            if document["problems"] or arguments.recipe or document["recipe"] in with_ledger:
+                named.append(document)
         print_verified(named, len(documents) - len(named))
     return DataError.exit_code if any(document["problems"] for document in documents) else 0
 

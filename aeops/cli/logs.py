@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     text = file.read_text(encoding="utf-8") if file.is_file() else ""
     lines = text.splitlines()[-arguments.n :]
     if arguments.json:
-        print_json({"recipe": recipe, "file": str(file), "lines": [line_document(line) for line in lines]})
+        print_json({"recipe": recipe, "file": str(file), "lines": list(map(line_document, lines))})
         return 0
     for line in lines:
         print(line)

@@ -93,7 +93,7 @@ def split_names(text: str | None) -> tuple[str, ...] | None:
         return None
     if text.strip().lower() == "none":
         return ()
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+    return tuple(filter(None, map(str.strip, text.split(","))))
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:
@@ -130,7 +130,9 @@ def ask_questions(understood: "Understanding", choices: "Choices") -> "Choices":
     from aeops.errors import UsageError
 
     if not sys.stdin.isatty():
-        lines = [f"{question.text} Say {question.option}, or --yes for {question.default}" for question in understood.questions]
+        lines = []
+        for question in understood.questions:
+            lines.append(f"{question.text} Say {question.option}, or --yes for {question.default}")
         raise UsageError("\n".join(lines))
     for question in understood.questions:
         answer = input(f"{question.text} [{question.default}] ").strip()

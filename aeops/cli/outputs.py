@@ -68,7 +68,13 @@ def styled_text(*parts: str | tuple[str, str]) -> "Text":
     """Return a text of parts, of which a pair is a text and its style, such as ("no", "bold red")."""
     from rich.text import Text
 
-    escaped_parts = [escape_controls(part) if isinstance(part, str) else (escape_controls(part[0]), part[1]) for part in parts]
+    escaped_parts: list[str | tuple[str, str]] = []
+    for part in parts:
+        if isinstance(part, str):
+            escaped_parts.append(escape_controls(part))
+        else:
+            text, style = part
+            escaped_parts.append((escape_controls(text), style))
     return Text.assemble(*escaped_parts)
 
 
@@ -114,6 +120,11 @@ def yes_or_no(flag: bool) -> str:
     if flag:
         return "yes"
     return "no"
+
+
+def counts_text(counts: Mapping[str, int]) -> str:
+    """Return names with their counts, such as `train 1,200, test 300`."""
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
 
 
 def durations_text(named_seconds: Iterable[tuple[str, float]]) -> str:

@@ -66,11 +66,10 @@ def as_document(removals: Sequence["Removal"], sizes: Sequence["FolderSize"], *,
     """Return what `--json` prints: of each kind the first MAX_PATHS paths."""
     rows = []
     for removal in removals:
-        paths = [str(path) for path in removal.paths[:MAX_PATHS]]
+        paths = list(map(str, removal.paths[:MAX_PATHS]))
         row = {"what": removal.what, "place": removal.place, "bytes": removal.size_bytes, "count": len(removal.paths)}
         rows.append(row | {"paths": paths, "reason": removal.reason})
-    state = [{"folder": size.name, "bytes": size.size_bytes, "files": size.file_count} for size in sizes]
-    return {"deleted": is_done, "removals": rows, "state": state}
+    return {"deleted": is_done, "removals": rows, "state": [size.to_dict() for size in sizes]}
 
 
 def show_removals(removals: Sequence["Removal"], sizes: Sequence["FolderSize"], *, is_done: bool) -> None:

@@ -7,6 +7,7 @@ from aeops.cli.outputs import add_json_option, print_json
 
 if TYPE_CHECKING:
     from aeops.project import Project
+    from aeops.provenance.rebuild.differences import ComparedItem
     from aeops.provenance.rebuild.execute import RebuildResult
     from aeops.registry.store import Store
 
@@ -79,13 +80,14 @@ def comparison_document(result: "RebuildResult") -> dict[str, Any]:
         "version": result.name,
         "verdict": result.comparison.verdict,
         "reasons": list(result.comparison.reasons),
-        "items": [
-            {"name": row.name, "registered": row.recorded_text, "rebuilt": row.rebuilt_text, "same": row.is_same}
-            for row in result.comparison.items
-        ],
+        "items": list(map(_item_document, result.comparison.items)),
         "seconds": result.seconds,
         "scratch_folder": str(result.scratch_folder) if result.scratch_folder is not None else None,
     }
+
+
+def _item_document(item: "ComparedItem") -> dict[str, Any]:
+    return {"name": item.name, "registered": item.recorded_text, "rebuilt": item.rebuilt_text, "same": item.is_same}
 
 
 def print_comparison(result: "RebuildResult") -> None:

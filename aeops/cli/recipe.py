@@ -58,7 +58,7 @@ def run_check(arguments: argparse.Namespace) -> int:
         if not arguments.json:
             print("\n".join(summary_lines(recipe)))
     if arguments.json:
-        print_json({"recipes": [recipe_document(recipe) for recipe in recipes], "mistakes": mistakes})
+        print_json({"recipes": list(map(recipe_document, recipes)), "mistakes": mistakes})
     if mistakes:
         raise UsageError("\n".join(mistakes))
     return 0

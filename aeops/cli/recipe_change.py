@@ -76,6 +76,6 @@ def changed_text(name: str, text: str, settings: Mapping[str, Any]) -> str:
 
 def diff_lines(name: str, old_text: str, new_text: str) -> list[str]:
     """Return the changed lines of a recipe, as `diff -u` shows them without what surrounds them."""
-    before, after = (f"recipes/{name}.yaml{when}" for when in (" (before)", ""))
-    lines = difflib.unified_diff(old_text.splitlines(), new_text.splitlines(), before, after, n=0, lineterm="")
+    file = f"recipes/{name}.yaml"
+    lines = difflib.unified_diff(old_text.splitlines(), new_text.splitlines(), f"{file} (before)", file, n=0, lineterm="")
     return [line for line in lines if not line.startswith("@@")]

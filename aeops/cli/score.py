@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ae_models.mappings import select_keys
 from aeops.errors import UsageError
 from aeops.registry.aliases import CHAMPION
 
@@ -259,7 +260,7 @@ class FileResult:
         from aeops.bundle.answers import to_answers
         from aeops.bundle.explanations import describe_explanation, to_json_values
 
-        json_scores = {name: self.scores[name] for name in ("score", "p_value", "is_anomaly", "flags")}
+        json_scores = select_keys(self.scores, ("score", "p_value", "is_anomaly", "flags"))
         rows = []
         for prediction_id, name, json_values in zip(self.ids, self.samples.names, to_answers(json_scores), strict=True):
             rows.append({"id": prediction_id, "sample": name} | json_values)

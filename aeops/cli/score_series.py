@@ -1,7 +1,9 @@
 """What `ae score` says of a file with a series: its alarms as intervals, the score of each step, and what no window holds."""
 
+import math
 from typing import TYPE_CHECKING, Any
 
+from ae_models.names import names_of
 from aeops.kinds.series_readings import describe_time
 from aeops.kinds.series_windows import run_bounds
 
@@ -19,9 +21,7 @@ def series_document(series: "SeriesScores", detector: "Detector") -> dict[str, A
     A step has its score, whether it is alarmed, and for each channel the squared residual in lengths of its range; null where no
     window holds it.
     """
-    import numpy as np
-
-    windows, channels = series.windows, [channel.name for channel in detector.spec.channels]
+    windows, channels = series.windows, names_of(detector.spec.channels)
     steps = []
     rows = zip(
         windows.machines.tolist(),
@@ -33,14 +33,13 @@ def series_document(series: "SeriesScores", detector: "Detector") -> dict[str, A
     )
     for machine, time, score, is_alarmed, residuals in rows:
         named = {"machine": machine} if machine else {}
-        errors = {name: value if np.isfinite(value) else None for name, value in zip(channels, residuals, strict=True)}
         steps.append(
             {
                 **named,
                 "time": describe_time(time),
-                "score": score if np.isfinite(score) else None,
+                "score": _finite_or_none(score),
                 "is_alarmed": is_alarmed,
-                "residuals": errors,
+                "residuals": dict(zip(channels, map(_finite_or_none, residuals), strict=True)),
             }
         )
     return {
@@ -50,6 +49,10 @@ def series_document(series: "SeriesScores", detector: "Detector") -> dict[str, A
     }
 
 
+def _finite_or_none(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
 def unscored_runs(series: "SeriesScores") -> list[dict[str, Any]]:
     """Return the runs of steps that are shorter than a window: machine, start, end and their number."""
     windows, runs = series.windows, []
@@ -57,7 +60,7 @@ def unscored_runs(series: "SeriesScores") -> list[dict[str, Any]]:
     for first, end in run_bounds(windows.machines, windows.times, windows.every):
         if unscored[first]:
             machine = {"machine": str(windows.machines[first])} if windows.machines[first] else {}
-            start, last = (describe_time(float(windows.times[place])) for place in (first, end - 1))
+            start, last = map(describe_time, windows.times[[first, end - 1]].tolist())
             runs.append({**machine, "start": start, "end": last, "steps": end - first})
     return runs
 
@@ -80,9 +83,8 @@ def print_series(series: "SeriesScores", title: str) -> None:
     table.add_column("score", justify="right")
     table.add_column("channels")
     for alarm in alarms:
-        channels = ", ".join(f"{name} {share:.0%}" for name, share in alarm.channels)
         times = list(map(describe_time, (alarm.start, alarm.end, alarm.peak)))
-        cells = ([alarm.machine] if has_machines else []) + [*times, f"{alarm.peak_score:.4f}", channels]
+        cells = ([alarm.machine] if has_machines else []) + [*times, f"{alarm.peak_score:.4f}", alarm.channels_text]
         table.add_row(*map(escape_line, cells))
     if alarms:
         console.print(table)

@@ -99,7 +99,7 @@ def metrics_table(record: "SeedRecord") -> "Table":
         if summary["sd"]:
             low, high = summary["interval"]
             numbers = (summary["mean"], summary["sd"], summary["min"], summary["max"])
-            table.add_row(path, *(f"{number:.4g}" for number in numbers), f"{low:.4g} to {high:.4g}")
+            table.add_row(path, *map("{:.4g}".format, numbers), f"{low:.4g} to {high:.4g}")
     return table
 
 

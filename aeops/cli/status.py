@@ -43,8 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     project = find_project()
     status, sizes = read_stack_status(project), measure_state(project)
     if arguments.json:
-        state = [{"folder": size.name, "bytes": size.size_bytes, "files": size.file_count} for size in sizes]
-        print_json({**status, "state_folder": state})
+        print_json({**status, "state_folder": [size.to_dict() for size in sizes]})
     else:
         print_status(status)
         print(f"\nstate folder\n  {describe_state(sizes)}; `ae prune --dry-run` shows what may be deleted")

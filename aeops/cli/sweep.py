@@ -177,7 +177,7 @@ def show_plan(plan: "SweepPlan", workers: int, as_json: bool) -> None:
     from aeops.sweeps.words import METRIC_NAMES
 
     if as_json:
-        outcome = SweepOutcome(plan, [TrialOutcome(trial) for trial in plan.trials], is_complete=False)
+        outcome = SweepOutcome(plan, list(map(TrialOutcome, plan.trials)), is_complete=False)
         print(json.dumps(to_document(outcome) | {"workers": workers}, indent=1, ensure_ascii=False))
         return
     console = open_console(soft_wrap=True)
@@ -248,7 +248,7 @@ def outcome_table(outcome: "SweepOutcome") -> "Table":
     table.add_column("state")
     for trial in outcome.ranking:
         settings = [value_text(trial.trial.settings[axis.key]) for axis in plan.axes]
-        values = [f"{value:.5g}" for value in trial.values] + [""] * (len(plan.rungs) - len(trial.values))
+        values = list(map("{:.5g}".format, trial.values)) + [""] * (len(plan.rungs) - len(trial.values))
         table.add_row(str(trial.trial.number), *settings, *values, state_text(trial))
     return table
 

@@ -48,7 +48,7 @@ def print_links(links: list["ChainLink"], as_json: bool) -> int:
     broken_links = [link.name for link in links if link.problem]
     exit_code = DataError.exit_code if broken_links else 0
     if as_json:
-        print_json({"holds": not broken_links, "links": [vars(link) for link in links]})
+        print_json({"holds": not broken_links, "links": list(map(vars, links))})
         return exit_code
     console = open_console(soft_wrap=True)
     for link in links:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from aeops.bundle.detector import Detector
+from aeops.data.set_aside import first_reasons
 from aeops.errors import DataError
 from aeops.files import atomic_write, data_sha256
 from aeops.kinds.flags import describe_flags
@@ -35,11 +36,11 @@ def store_calibration_samples(project: Project, recipe: str, detector: Detector,
     """
     samples = detector.read_file(path)
     if samples.refused:
-        reasons = [f"{name}: {reason}" for name, reason in list(samples.refused.items())[:MAX_NAMED]]
-        raise DataError(f"--on {path}: {len(samples.refused)} files cannot be read ({'; '.join(reasons)}): take them out")
+        reasons = "; ".join(first_reasons(samples.refused, MAX_NAMED))
+        raise DataError(f"--on {path}: {len(samples.refused)} files cannot be read ({reasons}): take them out")
     checked = detector.check(samples.values)
     if checked.flags.any():
-        counts = Counter(describe_flags(int(flags)) for flags in checked.flags[checked.flags != 0])
+        counts = Counter(map(describe_flags, checked.flags[checked.flags != 0].tolist()))
         named = ", ".join(f"{count} ({description})" for description, count in counts.most_common(MAX_NAMED))
         raise DataError(
             f"--on {path}: expected normal samples, got {int((checked.flags != 0).sum())} of {len(checked.flags)} that are not "

@@ -225,7 +225,8 @@ def find_foreign_remote(project: Project) -> str | None:
 
 def _configured_url(project: Project) -> str | None:
     """Return the address of the remote `local` as DVC reads it in the checkout; None where there is no such remote."""
-    config = _read_configuration(*(project.root / ".dvc" / name for name in ("config", "config.local")))
+    folder = project.root / ".dvc"
+    config = _read_configuration(folder / "config", folder / "config.local")
     return config.get(_remote_section("local"), "url", fallback=None)
 
 
@@ -264,11 +265,15 @@ def _register(project: Project, dataset: str) -> list[str]:
 def _add_entry(project: Project, dataset: str) -> list[str]:
     file = project.root / DATA_FILE
     outs = _data_entries(project) if file.is_file() else []
-    names = [dataset]
-    if any(entry["path"] == WHOLE_DATA for entry in outs):
-        outs, names = [], sorted(folder.name for folder in (project.root / WHOLE_DATA).iterdir() if folder.is_dir())
-    known = {entry["path"] for entry in outs}
-    missing = [{"path": f"{WHOLE_DATA}/{name}"} for name in names if f"{WHOLE_DATA}/{name}" not in known]
+    known, names = {entry["path"] for entry in outs}, [dataset]
+    if WHOLE_DATA in known:
+        outs, known = [], set()
+        names = sorted(folder.name for folder in (project.root / WHOLE_DATA).iterdir() if folder.is_dir())
+    missing = []
+    for name in names:
+        path = f"{WHOLE_DATA}/{name}"
+        if path not in known:
+            missing.append({"path": path})
     if missing:
         atomic_write(file, _yaml_text({"outs": [*outs, *missing]}))
     return names

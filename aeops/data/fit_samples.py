@@ -52,7 +52,7 @@ def open_fit_samples(prepared: Path, recipe: Recipe, project: Project) -> FitSam
         document = read_json(prepared / "prepared.json", "content_sha256")
         content_sha256 = str(document["content_sha256"])
         fit = learnt_fit(recipe.fit, document)
-        train, validation = (NpySampleSet(prepared / f"{name}.npy") for name in ("train", "validation"))
+        train, validation = NpySampleSet(prepared / "train.npy"), NpySampleSet(prepared / "validation.npy")
         calibration = NpySampleSet(calibration_file(prepared, recipe, project))
         extras = _open_extras(prepared, recipe)
     except (OSError, ValueError, SampleError) as error:

@@ -83,7 +83,10 @@ def listed_recipes(project: Project) -> dict[str, dict[str, Any]]:
     recipes = document.get("recipes") or {}
     if not isinstance(recipes, Mapping):
         raise UsageError(f"{file}: recipes: expected lines such as `digits: {{dataset: digits}}`, got {str(recipes)[:60]!r}")
-    return {str(name): dict(entry) if isinstance(entry, Mapping) else {} for name, entry in recipes.items()}
+    entries = {}
+    for name, entry in recipes.items():
+        entries[str(name)] = dict(entry) if isinstance(entry, Mapping) else {}
+    return entries
 
 
 def unknown_recipes(project: Project) -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from ae_models.mappings import map_values
 from aeops.data.dataset import lines_sha256
 from aeops.files import file_sha256
 from aeops.machine.source_files import PACKAGES, file_references, parent_packages
@@ -39,7 +40,7 @@ def own_source_sha256(root: Path, recipe: Recipe) -> str:
 def own_code_sha256(root: Path, declared: Iterable[Part | Source | Study]) -> str:
     """Return the SHA-256 of the code of some own parts."""
     files = own_code_files(root, declared)
-    return lines_sha256({name: file_sha256(file) for name, file in files.items()})
+    return lines_sha256(map_values(file_sha256, files))
 
 
 def all_own_files(root: Path) -> dict[str, Path]:
@@ -70,15 +71,17 @@ def own_code_files(root: Path, declared: Iterable[Part | Source | Study]) -> dic
 
 
 def _parts_by_stage(own: OwnParts, recipe: Recipe) -> dict[str, list[Any]]:
-    by_spec: dict[Any, Part | Study] = {part.spec: part for part in own.parts}
-    by_spec |= {study.spec: study for study in own.studies}
+    declared: tuple[Part | Study, ...] = (*own.parts, *own.studies)
+    by_spec: dict[Any, Part | Study] = {one.spec: one for one in declared}
     stages: dict[str, list[Any]] = {stage: [] for stage in OWN_STAGES}
     for prefix, fit in recipe.fits().items():
         for spec in (fit.model.encode, fit.model.decode, *_scores(fit.score), fit.threshold):
             part = by_spec.get(type(spec))
             if isinstance(part, Part):
                 stages["evaluate" if prefix else STAGES_OF_KEY[part.key]].append(part)
-    stages["evaluate"] += [by_spec[type(study)] for study in recipe.evaluate.studies.values() if type(study) in by_spec]
+    for study in recipe.evaluate.studies.values():
+        if type(study) in by_spec:
+            stages["evaluate"].append(by_spec[type(study)])
     return stages
 
 

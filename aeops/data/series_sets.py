@@ -14,7 +14,7 @@ from ae_models.spec import InputSpec
 from aeops.data.dataset import read_shards
 from aeops.errors import DataError
 from aeops.kinds.series_steps import TIME, learn_ranges, machine_names, step_values
-from aeops.kinds.series_windows import cut_windows, run_bounds, spread_starts, step_name
+from aeops.kinds.series_windows import cut_windows, run_bounds, spread_starts, step_names
 from aeops.recipe.reader import Recipe
 from aeops.recipe.sections import BY_TIME
 
@@ -62,10 +62,9 @@ class WindowSets:
         groups = [f"{run}:{start // self._length}" for run, start in zip(self.runs[split].tolist(), starts.tolist(), strict=True)]
         labels = pd.array(self.labels[split], dtype="Int64")
         labels[self.labels[split] == NO_LABEL] = pd.NA
-        names = [step_name(machine, time) for machine, time in zip(machines.tolist(), times.tolist(), strict=True)]
         return pd.DataFrame(
             {
-                "id": names,
+                "id": step_names(machines, times),
                 "label": labels,
                 "group": groups,
                 "novelty": self.novelty[split],
@@ -101,17 +100,20 @@ def cut_window_sets(dataset: Path, index: pd.DataFrame, is_novelty: pd.Series, r
     run_numbers = np.repeat(np.arange(len(runs)), [end - first for first, end in runs])
     longest = dict.fromkeys(SPLIT_NAMES, 0)
     starts: dict[str, np.ndarray] = {}
+    has_novelty: dict[str, np.ndarray] = {}
     for name in SPLIT_NAMES:
         own = [run for run in runs if splits[run[0]] == name]
         longest[name] = max((end - first for first, end in own), default=0)
         starts[name] = spread_starts(own, spec.steps.length, spec.steps.stride)
-    has_novelty = {name: _holds(steps["novelty"].to_numpy(), starts[name], spec.steps.length) for name in SPLIT_NAMES}
+        has_novelty[name] = _holds(steps["novelty"].to_numpy(), starts[name], spec.steps.length)
     for name in SPLIT_NAMES[:-1]:
         starts[name] = starts[name][~has_novelty[name]]
         has_novelty[name] = np.zeros(len(starts[name]), bool)
     _require_windows(starts, has_novelty, longest, recipe)
-    labels = {name: _window_labels(steps, starts[name], has_novelty[name], spec.steps.length) for name in SPLIT_NAMES}
-    own_runs = {name: run_numbers[starts[name]] for name in SPLIT_NAMES}
+    labels, own_runs = {}, {}
+    for name in SPLIT_NAMES:
+        labels[name] = _window_labels(steps, starts[name], has_novelty[name], spec.steps.length)
+        own_runs[name] = run_numbers[starts[name]]
     trained = _covered(starts["train"], spec.steps.length, len(steps))
     learnt = spec.with_ranges(learn_ranges(values[trained].min(axis=0), values[trained].max(axis=0), spec.channels))
     return WindowSets(learnt, steps, values, starts, labels, has_novelty, own_runs)

@@ -6,6 +6,7 @@ go to the quarantine's folder with their reasons.
 
 from collections import Counter
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 
 FILE = "set_aside.parquet"
@@ -31,6 +32,15 @@ def read_set_aside(folder: Path) -> dict[str, str]:
 
     table = pd.read_parquet(folder / FILE)
     return dict(zip(table["id"], table["reason"], strict=True))
+
+
+def first_reasons(problems: Mapping[str, str], most: int) -> list[str]:
+    """Return the first so many names with their reasons, for a message.
+
+    >>> first_reasons({"a.png": "it is empty", "b.png": "no label"}, 1)
+    ['a.png: it is empty']
+    """
+    return [f"{name}: {reason}" for name, reason in islice(problems.items(), most)]
 
 
 def count_reasons(problems: Mapping[str, str]) -> dict[str, int]:

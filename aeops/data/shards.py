@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ae_models.mappings import select_keys
+from ae_models.names import names_in
 from ae_models.spec import InputSpec, SpecReader
 from aeops.data.array_files import write_npy_file, write_parquet
 from aeops.errors import DataError
@@ -102,7 +104,7 @@ def shard_stem(number: int) -> str:
 def read_input(description: dict[str, Any]) -> InputSpec:
     """Return the section input of a dataset.json."""
     keys = ("kind", "shape", "low", "high", "columns", "channels")
-    section = {key: description[key] for key in keys if key in description}
+    section = select_keys(description, names_in(keys, description))
     if "channels" in section:  # the shape is that of a step; windows of any length may be cut
         del section["shape"]
         section["steps"] = {"every": description["every"], "fill": description["fill"], "length": ANY_LENGTH}

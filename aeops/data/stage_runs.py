@@ -11,6 +11,7 @@ from typing import Any
 
 from ae_models.checksums import json_sha256, verify_training
 from ae_models.errors import BundleError
+from ae_models.mappings import drop_keys
 from aeops.data.stage_code import stage_sha256
 from aeops.files import atomic_write, make_folder
 from aeops.machine.child_process import ChildProcess, run_module
@@ -31,7 +32,7 @@ def training_key(project: Project, raw_data: Mapping[str, Any], weights: Mapping
     return json_sha256(
         {
             "content_sha256": content_sha256,
-            "data": {key: value for key, value in raw_data.items() if key != "source"},
+            "data": drop_keys(raw_data, {"source"}),
             "weights": dict(weights),
             "code": {stage: stage_sha256(project.root, stage) for stage in ("prepare", "train")},
         }

@@ -47,7 +47,9 @@ def with_contents(hashes: Iterable[str], stores: Iterable[Path]) -> set[str]:
     for md5 in sorted(found):
         if not md5.endswith(FOLDER_SUFFIX):
             continue
-        lists = [file for file in (object_file(store, md5) for store in stores) if file.is_file()]
-        if lists:
-            found.update(str(entry["md5"]) for entry in json.loads(lists[0].read_text(encoding="utf-8")))
+        for store in stores:
+            file = object_file(store, md5)
+            if file.is_file():
+                found.update(str(entry["md5"]) for entry in json.loads(file.read_text(encoding="utf-8")))
+                break
     return found

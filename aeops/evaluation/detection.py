@@ -123,8 +123,8 @@ def measure_lead(model: np.ndarray, baselines: Mapping[str, np.ndarray], novelty
     best = max(estimates, key=lambda estimate: estimate.champion)
     if min(len(np.unique(group[novelty])), len(np.unique(group[~novelty]))) < MIN_GROUPS:
         return Lead(best.value, None)
-    low = min(_lead_interval(estimate)[0] for estimate in estimates)
-    return Lead(best.value, (low, _lead_interval(best)[1]))
+    lowest, _ = min(map(_lead_interval, estimates))
+    return Lead(best.value, (lowest, _lead_interval(best)[1]))
 
 
 def _lead_interval(estimate: Estimate) -> tuple[float, float]:

@@ -29,7 +29,7 @@ def draw_galleries(folder: Path, context: EvaluationContext) -> None:
         "worst": normals[::-1][:count],
     }
     for name, indices in gallery_indices.items():
-        draw_gallery(folder / f"gallery_{name}.svg", context, indices, [f"{value:#.3g}" for value in mse[indices]])
+        draw_gallery(folder / f"gallery_{name}.svg", context, indices, list(map("{:#.3g}".format, mse[indices])))
     outcomes = {
         "flagged_novelty": novelty & is_anomaly,
         "false_alarms": ~novelty & is_anomaly,

@@ -249,8 +249,8 @@ def draw_codes(file: Path, code: np.ndarray, labels: pd.Series, novelty: np.ndar
     Nothing is drawn where the map says nothing: where no group of samples, by label and novelty, lies apart from the others.
     """
     positions, shares = principal_plane(code, ~novelty)
-    groups = labels.astype("string").fillna("") + np.where(novelty, " novelty", "")
-    if share_between(positions, groups.to_numpy()) < LEAST_SHARE_BETWEEN:
+    names = labels.astype("string").fillna("").to_numpy(dtype=str)
+    if share_between(positions, np.char.add(names, np.where(novelty, " novelty", ""))) < LEAST_SHARE_BETWEEN:
         return
     with svg_axes(file, REPORT_WIDTH, 6) as [axes]:
         scatter_labels(axes, positions, labels, novelty)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import starmap
 
 import numpy as np
 
@@ -94,5 +95,5 @@ def sample_spec(detector: Detector) -> dict[str, object]:
         spec["channels"] = names_of(detector.spec.channels)
         spec["seconds a step"] = detector.spec.steps.every
     if detector.column_types:
-        spec["columns"] = [f"{name} ({column_type})" for name, column_type in detector.column_types]
+        spec["columns"] = list(starmap("{} ({})".format, detector.column_types))
     return spec

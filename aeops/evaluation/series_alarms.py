@@ -90,7 +90,7 @@ def score_test_span(context: EvaluationContext) -> TestSpan:
 
 def _channel_values(series: pd.DataFrame, names: Sequence[str]) -> np.ndarray:
     """Return the readings of these channels, (steps, channels)."""
-    return series[[f"channel:{name}" for name in names]].to_numpy(np.float64)
+    return series[list(map("channel:{}".format, names))].to_numpy(np.float64)
 
 
 def _near_known(span: TestSpan) -> np.ndarray:
@@ -182,9 +182,8 @@ def _plain_time(seconds: float) -> str:
 
 
 def _row(alarm: AlarmInterval, is_false: bool) -> list[str]:
-    channels = ", ".join(f"{name} {share:.0%}" for name, share in alarm.channels)
     times = map(_plain_time, (alarm.start, alarm.end, alarm.peak))
-    return [alarm.machine, *times, f"{alarm.peak_score:.3g}", channels, "no" if is_false else "yes"]
+    return [alarm.machine, *times, f"{alarm.peak_score:.3g}", alarm.channels_text, "no" if is_false else "yes"]
 
 
 def _note(context: EvaluationContext, count: int) -> str:

@@ -49,4 +49,9 @@ def list_flag_names(flags: np.ndarray) -> list[tuple[str, ...]]:
 
 def describe_flags(flags: int) -> str:
     """Return a sample's flags in words, to be read by a person; empty where there are none."""
-    return ", ".join(FLAG_TEXTS[name] for name in flag_names(flags))
+    return ", ".join(flag_texts(flags))
+
+
+def flag_texts(flags: int) -> list[str]:
+    """Return each of a sample's flags in words."""
+    return [FLAG_TEXTS[name] for name in flag_names(flags)]

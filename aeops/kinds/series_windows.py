@@ -42,7 +42,7 @@ class SeriesWindows:
 
     def names(self) -> list[str]:
         """Return a name for each window: its machine, if there are several, and the time of its first step."""
-        return [step_name(self.machines[start], self.times[start]) for start in self.starts.tolist()]
+        return step_names(self.machines[self.starts], self.times[self.starts])
 
     @property
     def unscored(self) -> np.ndarray:
@@ -57,6 +57,11 @@ def step_name(machine: str, time: float) -> str:
     'press-1@2014-05-13T16:53:20Z'
     """
     return f"{machine}@{describe_time(float(time))}" if machine else describe_time(float(time))
+
+
+def step_names(machines: np.ndarray, times: np.ndarray) -> list[str]:
+    """Return `step_name` of each step; machines is (n,) str, times is (n,) seconds since 1970."""
+    return list(map(step_name, machines.tolist(), times.tolist()))
 
 
 def run_bounds(machines: np.ndarray, times: np.ndarray, every: float, parts: np.ndarray | None = None) -> list[tuple[int, int]]:
@@ -172,6 +177,11 @@ class AlarmInterval:
     peak: float
     peak_score: float
     channels: tuple[tuple[str, float], ...]
+
+    @property
+    def channels_text(self) -> str:
+        """The channels that spoke in words, such as `temperature 80%, pressure 20%`."""
+        return ", ".join(f"{name} {share:.0%}" for name, share in self.channels)
 
     def to_dict(self) -> dict[str, object]:
         """Return the interval ready for JSON, times in ISO 8601."""

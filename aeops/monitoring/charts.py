@@ -160,7 +160,7 @@ def draw_alarm_rate(
             band_x, rate, low, high = _noon_positions(band.days), band.rate, band.low, band.high
             if len(band_x) == 1:  # a single day makes no line: it is drawn from its morning to its evening
                 band_x = band_x[0] + np.array([-0.5, 0.5])
-                rate, low, high = (np.repeat(values, 2) for values in (rate, low, high))
+                rate, low, high = np.repeat([rate, low, high], 2, axis=1)
                 highest_rate = max(highest_rate, *high)
             axes.fill_between(band_x, low, high, color=MODEL_COLOUR, alpha=0.20, linewidth=0, label="since the promotion, 95 %")
             axes.plot(band_x, rate, color=MODEL_COLOUR)

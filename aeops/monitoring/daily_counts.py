@@ -6,16 +6,17 @@ by hand do not, since a person scores odd samples. Days are those of UTC.
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ae_models.mappings import map_values
 from aeops.evaluation.reference import COLUMNS, CalibrationReference
 from aeops.files import data_sha256
 from aeops.monitoring.champion_period import ChampionPeriod
@@ -27,6 +28,7 @@ from aeops.project import Project
 from aeops.recipe.monitoring import ALARM_RATE_SIGNAL, CODE_SIGNAL, INPUT_SIGNAL, SCORE_SIGNAL, TEST_SIGNALS
 
 UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+DayValue = TypeVar("DayValue")
 COUNTED_COLUMNS = ("id", "time", "version", "is_anomaly", "flags", "channel", *COLUMNS)
 
 
@@ -50,11 +52,10 @@ class DailyCounts:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the counts as JSON holds them; `from_dict` is the inverse."""
-        version_tallies = {day.isoformat(): by_version for day, by_version in self.by_version.items()}
-        bins: dict[str, dict[str, list[list[int]]]] = {}
+        bins = {}
         for test, by_day in self.bins.items():
-            bins[test] = {day.isoformat(): counts.tolist() for day, counts in by_day.items()}
-        return {"tallies": version_tallies, "bins": bins, "lacking": self.incomplete_counts}
+            bins[test] = _by_iso_day(map_values(np.ndarray.tolist, by_day))
+        return {"tallies": _by_iso_day(self.by_version), "bins": bins, "lacking": self.incomplete_counts}
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> "DailyCounts":
@@ -108,6 +109,11 @@ class DailyCounts:
             if day >= period.first_day and period.version in by_version:
                 total += by_version[period.version]["unlike"]
         return total
+
+
+def _by_iso_day(by_day: Mapping[date, DayValue]) -> dict[str, DayValue]:
+    """Return values by their days as JSON names them."""
+    return {day.isoformat(): value for day, value in by_day.items()}
 
 
 def make_test_bins(reference: CalibrationReference) -> dict[str, list[ColumnBins]]:
@@ -284,10 +290,9 @@ def read_recent_predictions(
     since = until - timedelta(days=days)
     if period.start is not None:
         since = max(since, period.start)
-    calls = [
-        call.filter(pc.equal(call["version"], period.version))
-        for call in _iter_calls(project, recipe, since, until, ("version", *COLUMNS), channels)
-    ]
+    calls = []
+    for call in _iter_calls(project, recipe, since, until, ("version", *COLUMNS), channels):
+        calls.append(call.filter(pc.equal(call["version"], period.version)))
     if not calls:
         return prediction_store.empty_table().select(COLUMNS)
     table = pa.concat_tables(calls).select(COLUMNS)

@@ -27,6 +27,8 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment
 from starlette.exceptions import HTTPException
 
+from ae_models.mappings import select_keys
+from ae_models.names import names_in
 from aeops.bundle.explanations import PARTS_UNIT
 from aeops.drawing.svg import theme_css
 from aeops.drawing.words import format_share
@@ -134,7 +136,7 @@ def add_pages(app: FastAPI, project: Project, background_queries: BackgroundQuer
         return HTMLResponse(templates.get_template("recipe.html.j2").render(context))
 
     def show_comparisons(request: Request) -> HTMLResponse:
-        query = {name: request.query_params[name] for name in ("recipe", "first", "second") if name in request.query_params}
+        query = select_keys(request.query_params, names_in(("recipe", "first", "second"), request.query_params))
         if "recipe" in query:
             require_recipe(project, query["recipe"])
         if not all(VERSION_NUMBER.fullmatch(query.get(name, "1")) for name in ("first", "second")):

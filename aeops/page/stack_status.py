@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from ae_models.names import index_by_name
 from aeops.errors import InfrastructureError
 from aeops.machine.network import open_url
 from aeops.machine.prefect_access import external_prefect
@@ -55,7 +56,7 @@ def check_services(project: Project, auth_header: str | None = None) -> dict[str
     records = read_service_records(project)
     with ThreadPoolExecutor(max_workers=max(1, len(records))) as pool:
         service_statuses = pool.map(lambda record: check_service(record, auth_header), records)
-        return {status.name: status for status in service_statuses}
+        return index_by_name(service_statuses)
 
 
 def check_service(record: ServiceRecord, auth_header: str | None) -> ServiceStatus:

@@ -268,7 +268,7 @@ def read_monitoring(project: Project, name: str) -> JsonObject | None:
         signals.append(signal)
         if signal.get("verdict") == "alarm":
             alarms.append(signal)
-    pages = {page: (folder / f"{page}.html").is_file() for page in ("page", "drift")}
+    pages = {"page": (folder / "page.html").is_file(), "drift": (folder / "drift.html").is_file()}
     return verdict | {
         "signals": signals,
         "alarms": alarms,

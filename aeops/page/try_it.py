@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import Markup
 
+from ae_models.mappings import select_keys
+from ae_models.names import names_in
 from ae_models.threshold_interface import StoredThreshold
 from ae_models.thresholds import read_threshold
 from aeops.bundle.explanations import describe_explanation
 from aeops.errors import DataError, InfrastructureError, UsageError
 from aeops.files import file_sha256
-from aeops.kinds.flags import FLAG_TEXTS, flag_names
+from aeops.kinds.flags import FLAG_TEXTS, flag_texts
 from aeops.kinds.interface import DataKind, load_kind
 from aeops.kinds.results import Explanation, PageBlock, ScoredPart
 from aeops.kinds.samples import FitOptions, FittedSample, SampleSpec
@@ -168,7 +170,7 @@ def sample_mean_bounds(recipe: Recipe) -> tuple[float, float] | None:
 
 def parse_sample_spec(model: dict[str, Any]) -> SampleSpec:
     """Return the samples that a service takes according to its /model, which does not tell the shape of a reconstruction."""
-    return SampleSpec.from_bundle({key: model[key] for key in ("input", "column_facts") if key in model})
+    return SampleSpec.from_bundle(select_keys(model, names_in(("input", "column_facts"), model)))
 
 
 # ---------------------------------------------------------------- scored by the service
@@ -304,7 +306,7 @@ def score_here(
         score=float(scores["score"][0]),
         p_value=float(scores["p_value"][0]),
         is_anomaly=bool(scores["is_anomaly"][0]),
-        flags=[FLAG_TEXTS[flag] for flag in flag_names(int(scores["flags"][0]))],
+        flags=flag_texts(int(scores["flags"][0])),
         reconstruction=detector.decode_outputs(scores["reconstruction"]),
         explanation=explanation,
         prediction_id=prediction_id,

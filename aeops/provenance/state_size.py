@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from aeops.project import Project
 
@@ -23,6 +24,10 @@ class FolderSize:
     name: str
     size_bytes: int
     file_count: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the folder as `--json` prints it."""
+        return {"folder": self.name, "bytes": self.size_bytes, "files": self.file_count}
 
 
 def measure_state(project: Project) -> list[FolderSize]:

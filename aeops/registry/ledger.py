@@ -11,7 +11,7 @@ import os
 import platform
 import pwd
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
@@ -19,6 +19,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from ae_models.mappings import drop_keys
 from aeops.errors import DataError, InfrastructureError, UsageError, as_ae_error
 from aeops.files import append_synced, data_sha256
 from aeops.project import Project
@@ -173,9 +174,14 @@ def known_bundle_sha256(entries: list[LedgerEntry], version: str) -> str | None:
     return None
 
 
+def champions(entries: list[LedgerEntry]) -> list[str]:
+    """Return the version that each entry made champion, in order; one may stand several times."""
+    return [entry.to_version for entry in entries if entry.to_version is not None]
+
+
 def former_champions(entries: list[LedgerEntry]) -> list[str]:
     """Return every version that was champion at some time, the present one included, each once, the last one first."""
-    return list(dict.fromkeys(entry.to_version for entry in reversed(entries) if entry.to_version is not None))
+    return list(dict.fromkeys(reversed(champions(entries))))
 
 
 def entries_until(entries: list[LedgerEntry], at: datetime) -> list[LedgerEntry]:
@@ -202,18 +208,17 @@ def settle_timestamps(entries: list[LedgerEntry], now: datetime | None = None) -
         now: the present, with a time zone; None for the clock's.
     """
     latest = (now or datetime.now(UTC)) + CLOCK_TOLERANCE
-    if all(entry.clock is None for entry in entries) and (not entries or entries[-1].timestamp <= latest):
-        return [entry.timestamp for entry in entries]
+    timestamps = [entry.timestamp for entry in entries]
+    if all(entry.clock is None for entry in entries) and (not entries or timestamps[-1] <= latest):
+        return timestamps
     right_positions = _longest_ordered(entries, latest)
     if not right_positions:
-        return [entry.timestamp for entry in entries]
-    timestamps = []
-    for position, entry in enumerate(entries):
+        return timestamps
+    last_right = min(right_positions)
+    for position in range(len(entries)):
         if position in right_positions:
-            timestamps.append(entry.clock_timestamp)
-        else:
-            position_before = max((right for right in right_positions if right < position), default=min(right_positions))
-            timestamps.append(entries[position_before].clock_timestamp)
+            last_right = position
+        timestamps[position] = entries[last_right].clock_timestamp
     return timestamps
 
 
@@ -369,11 +374,16 @@ def _has_valid_types(entry: LedgerEntry) -> bool:
     texts = (entry.event, entry.recipe, entry.version, entry.time, entry.who, entry.why, entry.previous, entry.hash)
     optional_texts = (entry.from_version, entry.to_version, entry.account, entry.clock)
     return (
-        all(isinstance(value, str) for value in texts)
+        are_texts(texts)
         and all(value is None or isinstance(value, str) for value in optional_texts)
         and isinstance(entry.evidence, dict)
-        and all(isinstance(value, str) for value in entry.evidence.values())
+        and are_texts(entry.evidence.values())
     )
+
+
+def are_texts(values: Iterable[object]) -> bool:
+    """Return whether all values are texts."""
+    return all(isinstance(value, str) for value in values)
 
 
 def _entry_problems(entry: LedgerEntry, raw: bytes, recipe: str) -> Iterator[str]:
@@ -504,7 +514,7 @@ def canonical_json(content: Mapping[str, Any]) -> bytes:
 
 def entry_hash(content: Mapping[str, Any]) -> str:
     """Return the SHA-256 of an entry's content without its key `hash`."""
-    return data_sha256(canonical_json({key: value for key, value in content.items() if key != "hash"}))
+    return data_sha256(canonical_json(drop_keys(content, {"hash"})))
 
 
 def append_bytes(file: Path, data: bytes) -> None:

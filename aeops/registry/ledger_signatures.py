@@ -9,11 +9,13 @@ import logging
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from ae_models.mappings import drop_keys
+from ae_models.names import names_of
 from aeops.bundle.signing import fingerprint, is_text_signed, read_private_key, read_public_key, sign_text
 from aeops.errors import DataError
 from aeops.files import atomic_write
 from aeops.project import Project
-from aeops.registry.ledger import LedgerEntry, canonical_json, ledger_file
+from aeops.registry.ledger import LedgerEntry, are_texts, canonical_json, ledger_file
 
 log = logging.getLogger("aeops.registry")
 
@@ -73,10 +75,10 @@ def parse_signature(content: object) -> EntrySignature:
     Raises:
         ValueError: it is none.
     """
-    names = [item.name for item in fields(EntrySignature)]
+    names = names_of(fields(EntrySignature))
     if not isinstance(content, dict) or sorted(content) != sorted(names):
         raise ValueError(f"expected an object with exactly {', '.join(names)}")
-    if type(content["number"]) is not int or not all(isinstance(content[name], str) for name in names[1:]):
+    if type(content["number"]) is not int or not are_texts(drop_keys(content, {"number"}).values()):
         raise ValueError("a value is of the wrong type")
     return EntrySignature(**content)
 

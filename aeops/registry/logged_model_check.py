@@ -13,6 +13,7 @@ import sys
 import sysconfig
 import tempfile
 from dataclasses import asdict, dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +151,7 @@ def _compare_answers(bundle: Path, folder: Path) -> ModelCheckResult:
         return ModelCheckResult(problem)
     values = {}
     for key in KEYS:
-        values[key] = np.array([answer[key] for answer in record["answers"]])
+        values[key] = np.array(list(map(itemgetter(key), record["answers"])))
     problem = check_answers(values, len(example))
     if problem is not None:
         return ModelCheckResult(problem)

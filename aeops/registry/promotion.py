@@ -434,7 +434,7 @@ def alias_problems(recipe: str, state: RegistryState) -> Iterator[str]:
         yield f"{problem}, and version {expected} was deleted. {_commands_without(recipe, state)}"
         return
     commands = f"To restore version {expected}: `ae rollback {recipe} --to {expected} --why TEXT`"
-    if alias and any(entry.to_version == alias for entry in entries):
+    if alias in ledger.champions(entries):
         commands += f". To accept version {alias}: `ae rollback {recipe} --to {alias} --why TEXT`"
     yield f"{problem}. {commands}"
 
@@ -538,7 +538,7 @@ def _is_same_command(last: LedgerEntry, event: str, to: str | None, who: str, wh
 
 def _rollback_target(recipe: str, entries: list[LedgerEntry], to: str | None) -> str:
     """Return the version to roll back to; without `to`, the champion before the present one."""
-    former_champions = list(dict.fromkeys(entry.to_version for entry in entries if entry.to_version is not None))
+    former_champions = list(dict.fromkeys(ledger.champions(entries)))
     target = to or ledger.champion_before(entries)
     if target is None:
         raise UsageError(

@@ -15,11 +15,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
+from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar
 from urllib.parse import quote
 
 from ae_models.errors import BundleError
+from ae_models.mappings import drop_keys, map_values
+from ae_models.names import names_of
 from aeops.errors import DataError, InfrastructureError, TransientError, UsageError, as_ae_error
 from aeops.gate.flattening import flatten_numbers, flatten_text
 from aeops.machine.access import may_read, may_write
@@ -296,7 +299,7 @@ class Store:
     def log_params(self, run_id: str, params: Mapping[str, str]) -> None:
         from mlflow.entities import Param
 
-        for batch in split_batches([Param(key, value) for key, value in params.items()], PARAMS_A_BATCH):
+        for batch in split_batches(list(starmap(Param, params.items())), PARAMS_A_BATCH):
             self.client.log_batch(run_id, params=batch)
 
     @translate_errors
@@ -330,8 +333,7 @@ class Store:
         now = int(time.time() * 1000)
         points = []
         for row in rows:
-            metrics = {key: value for key, value in row.items() if key not in NOT_METRICS}
-            for name, value in flatten_numbers(metrics).items():
+            for name, value in flatten_numbers(drop_keys(row, NOT_METRICS)).items():
                 points.append(Metric(name, value, now, int(row["epoch"])))
         for batch in split_batches(points, METRICS_A_BATCH):
             self.client.log_batch(run_id, metrics=batch)
@@ -419,7 +421,11 @@ class Store:
         if not experiment_ids:
             return []
         runs = self.client.search_runs(experiment_ids, "attributes.status = 'RUNNING'", max_results=max_runs)
-        return [(str(run.info.run_id), run.data.tags[tag]) for run in runs if tag in run.data.tags]
+        found = []
+        for run in runs:
+            if tag in run.data.tags:
+                found.append((str(run.info.run_id), run.data.tags[tag]))
+        return found
 
     @translate_errors
     def runs(self, recipe: str, count: int) -> list[RunInfo]:
@@ -612,8 +618,7 @@ class Store:
             if error.error_code not in NOT_FOUND:
                 raise
             return None
-        aliases = {alias: str(version) for alias, version in model.aliases.items()}
-        return ModelInfo(aliases, dict(model.tags))
+        return ModelInfo(map_values(str, model.aliases), dict(model.tags))
 
     @translate_errors
     def describe_model(self, recipe: str, description: str) -> None:
@@ -631,7 +636,7 @@ class Store:
         token: str | None = None
         while token != "":
             page = self.client.search_registered_models(max_results=200, page_token=token)
-            names += [model.name for model in page]
+            names += names_of(page)
             token = page.token or ""
         return sorted(names)
 
@@ -753,7 +758,7 @@ def shorten_error(error: Exception) -> str:
     for reason in NETWORK_REASONS:
         if reason in text.lower():
             return reason
-    lines = [line for line in text.splitlines() if line.strip()]
+    lines = list(filter(str.strip, text.splitlines()))
     if "failures occurred while downloading" in text:
         return lines[-1][:300]
     return lines[0][:300]

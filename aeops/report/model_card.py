@@ -1,8 +1,10 @@
 """Model card of a version in Markdown: the description that the registry shows."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
+from ae_models.names import names_of
 from ae_models.spec import FitSpec, input_shape
 from aeops.drawing.words import format_number, format_open_interval, format_share, format_span
 from aeops.gate.documents import (
@@ -155,10 +157,12 @@ def metric_tables(metrics: Mapping[str, Any]) -> list[str]:
         rows = []
         for name, row in detector_rows.items():
             rows.append([name, *_measured_cells(row, DETECTION_MEASURES), format_span(row["auroc_interval"])])
-        head = ["novelty against normals", *_measure_names(DETECTION_MEASURES), "95 % interval of the AUROC"]
+        head = ["novelty against normals", *names_of(DETECTION_MEASURES), "95 % interval of the AUROC"]
         tables.append(markdown_table(head, rows))
     if rates := rate_table(metrics):
-        cell_rows = [[name, *(cell.text for cell in cells)] for name, cells in rates.rows.items()]
+        cell_rows = []
+        for name, cells in rates.rows.items():
+            cell_rows.append([name, *map(attrgetter("text"), cells)])
         tables += [markdown_table(rates.head, cell_rows), rates.note, describe_lead(metrics)]
     return [*tables, _reconstruction_table(metrics)]
 
@@ -166,7 +170,7 @@ def metric_tables(metrics: Mapping[str, Any]) -> list[str]:
 def _reconstruction_table(metrics: Mapping[str, Any]) -> str:
     measures, metric_rows = reconstruction_measures(metrics), reconstructions_by_name(metrics)
     has_intervals = any(row.get("mse_interval") for row in metric_rows.values())
-    head = ["normal test samples", *_measure_names(measures)]
+    head = ["normal test samples", *names_of(measures)]
     if has_intervals:
         head.append("95 % interval of the MSE")
     rows = []
@@ -176,10 +180,6 @@ def _reconstruction_table(metrics: Mapping[str, Any]) -> str:
             cells.append(format_span(metric_row["mse_interval"], 5))
         rows.append(cells)
     return markdown_table(head, rows)
-
-
-def _measure_names(measures: Iterable[QualityMeasure]) -> list[str]:
-    return [measure.name for measure in measures]
 
 
 def _measured_cells(row: Mapping[str, Any], measures: Iterable[QualityMeasure]) -> list[str]:
@@ -225,7 +225,7 @@ def _warnings_section(verdict: VerdictDocument) -> list[str]:
     warnings = gate_warnings(verdict)
     if not warnings:
         return []
-    return ["## Not checked\n\n" + "\n".join(f"- **Warning**: {warning}" for warning in warnings)]
+    return ["## Not checked\n\n" + "\n".join(map("- **Warning**: {}".format, warnings))]
 
 
 def _rule_result(passed: bool) -> str:
@@ -289,7 +289,7 @@ def describe_limits(recipe: Mapping[str, Any], metrics: Mapping[str, Any]) -> st
         )
     else:
         lines.append("The recipe holds out no novelty: what it would detect was not measured.")
-    return "\n".join(f"- {line}" for line in lines)
+    return "\n".join(map("- {}".format, lines))
 
 
 def _describe_rebuild(recipe: str) -> str:

@@ -17,6 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from ae_models.checksums import json_sha256
+from ae_models.mappings import map_values
 from aeops.drawing.palette import PAPER_COLOUR
 from aeops.drawing.words import format_number
 from aeops.errors import UsageError
@@ -78,7 +79,7 @@ def recipe_record(measurement: Mapping[str, Any], artifacts: Path, pictures: lis
 def round_numbers(value: Any) -> Any:
     """Return a JSON value with each float rounded to SIGNIFICANT_DIGITS."""
     if isinstance(value, Mapping):
-        return {key: round_numbers(item) for key, item in value.items()}
+        return map_values(round_numbers, value)
     if isinstance(value, list):
         return list(map(round_numbers, value))
     if isinstance(value, float):
@@ -185,8 +186,8 @@ def _flatten_png(base64_png: str) -> str:
     image = Image.open(io.BytesIO(base64.b64decode(base64_png))).convert("RGBA")
     flat_image = Image.new("RGB", image.size, PAPER_COLOUR)
     flat_image.paste(image, mask=image.getchannel("A"))
-    channels = [channel.tobytes() for channel in flat_image.split()]
-    if channels[0] == channels[1] == channels[2]:
+    red, green, blue = map(Image.Image.tobytes, flat_image.split())
+    if red == green == blue:
         flat_image = flat_image.convert("L")
     buffer = io.BytesIO()
     flat_image.save(buffer, "PNG", optimize=True)

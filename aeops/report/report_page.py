@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,7 @@ def write_report(
         "sentence": verdict_sentence(metrics, comparison, refusal_reasons(evidence)),
         "head": head,
         "validation": validation,
-        "expectations": [_expectation_context(item) for item in validation["expectations"]],
+        "expectations": list(map(_expectation_context, validation["expectations"])),
         "lineage": lineage,
         "timings": timings or {},
         "theme": theme_css(),
@@ -328,7 +329,7 @@ def _bar_context(name: str, size: float | None, colour: str, text: str) -> Templ
 
 def _scale_bars(bars: list[TemplateContext], full_length: float | None = None) -> list[TemplateContext]:
     """Add each bar's length in percent of `full_length`, or of the longest bar."""
-    full_length = full_length or max(bar_context["size"] for bar_context in bars) or 1.0
+    full_length = full_length or max(map(itemgetter("size"), bars)) or 1.0
     for bar_context in bars:
         bar_context["length"] = round(100 * bar_context["size"] / full_length, 1)
     return bars

@@ -140,7 +140,7 @@ def verdict_markdown(verdict: VerdictDocument) -> str:
     for rule in verdict["rules"]:
         lines.append(f"| {rule['name']} | {rule['says']} | {_passed_cell(rule['passed'])} |")
     if warnings := gate_warnings(verdict):
-        lines += ["", *(f"- **Warning**: {warning}" for warning in warnings)]
+        lines += ["", *map("- **Warning**: {}".format, warnings)]
     return "\n".join(lines)
 
 

@@ -1,7 +1,8 @@
 """Names of metrics and models in report, card and terminal. Standard library only."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from aeops.drawing.words import format_share
@@ -142,7 +143,7 @@ def rate_table(metrics: Mapping[str, Any]) -> RateTable | None:
     rows: dict[str, list[RateCell]] = {name: [] for name in detectors}
     missing_rates = []
     for key, rate in rates.items():
-        shares = [row["caught"][key] for row in detectors.values() if row["caught"][key] is not None]
+        shares = _defined_values(map(itemgetter("caught"), detectors.values()), key)
         if not shares:
             missing_rates.append(rate)
         for name, row in detectors.items():
@@ -198,9 +199,14 @@ def describe_lead(metrics: Mapping[str, Any]) -> str:
 
 def best_value(rows: Mapping[str, Mapping[str, Any]], measure: QualityMeasure) -> Any:
     """Return the best value of a measure among rows of metrics; None where none of them has one."""
-    values = [row[measure.key] for row in rows.values() if row[measure.key] is not None]
+    values = _defined_values(rows.values(), measure.key)
     if not values:
         return None
     if measure.direction == "min":
         return min(values)
     return max(values)
+
+
+def _defined_values(rows: Iterable[Mapping[str, Any]], key: str) -> list[Any]:
+    """Return the values of a metric, without those that are not defined."""
+    return [row[key] for row in rows if row[key] is not None]

@@ -234,4 +234,8 @@ def unknown_metrics(recipe_targets: RecipeTargets, metrics: Mapping[str, Any], r
 
 def _numbers_by_path(metrics: Mapping[str, Any]) -> dict[str, float | None]:
     """Return the numbers of metrics.json by their dotted paths; None for one that is not defined."""
-    return {path: value for path, value in flatten(metrics).items() if value is None or is_finite_number(value)}
+    numbers = {}
+    for path, value in flatten(metrics).items():
+        if value is None or is_finite_number(value):
+            numbers[path] = value
+    return numbers

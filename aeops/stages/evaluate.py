@@ -8,7 +8,7 @@ report and `dvc plots`) and figures/ to --out. The same input gives the same byt
 import argparse
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ae_models.intervals import clopper_pearson
+from ae_models.mappings import drop_keys
 from ae_models.thresholds import read_threshold
 from aeops.bundle.detector import Detector
 from aeops.data.array_files import write_parquet
@@ -222,7 +223,9 @@ def detection_metrics(
     if requested_rate is not None:
         rates[AT_REQUESTED_RATE] = requested_rate
     metrics: MetricTree = {"baseline_rows": context.baselines.rows}
+    test_scores = {}
     for name, scores in detectors.items():
+        test_scores[name] = scores.test
         caught, false_alarms = {}, {}
         for rate_name, rate in rates.items():
             flagged = measure_flagged(scores, novelty, rate)
@@ -230,7 +233,6 @@ def detection_metrics(
         metrics[name] = asdict(measure_ranking(scores.test, novelty)) | {"caught": caught, "false_alarms": false_alarms}
     for name, count in baselines.neighbour_counts.items():
         metrics[name]["neighbours"] = count
-    test_scores = {name: scores.test for name, scores in detectors.items()}
     lead = measure_lead(test_scores.pop(MODEL_DETECTOR), test_scores, novelty, context.data.table["group"].to_numpy())
     lower_bound = None if lead.interval is None else lead.interval[0]
     return metrics | {"lead": lead.margin, "lead_interval": lead.interval, "lead_lower_bound": lower_bound}
@@ -276,9 +278,7 @@ def write_tables(folder: Path, scores: pd.DataFrame, threshold: float) -> None:
 
 def study_document(result: StudyResult) -> dict[str, object]:
     """Return a study's result for studies.json; its metrics stand in metrics.json."""
-    document = {field.name: getattr(result, field.name) for field in fields(result)}
-    del document["metrics"]
-    return document
+    return drop_keys(vars(result), {"metrics"})
 
 
 def example_results(context: EvaluationContext, folder: Path) -> dict[str, StudyResult]:

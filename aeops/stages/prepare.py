@@ -13,13 +13,15 @@ and none of them is tested on.
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from ae_models.mappings import map_values, select_keys
+from ae_models.names import names_of
 from ae_models.spec import CATEGORY, InputSpec
 from aeops.data.array_files import write_npy_file, write_parquet
 from aeops.data.dataset import FORMAT, read_index, read_shards, require_receipt
@@ -53,7 +55,7 @@ def prepare(recipe: Recipe, dataset: Path, output: Path) -> None:
         return
     splits = select_splits(index, is_novelty, recipe)
     require_split_samples(splits, is_novelty, recipe)
-    row_counts = {name: len(splits[name]) for name in SPLIT_NAMES}
+    row_counts = map_values(len, select_keys(splits, SPLIT_NAMES))
     row_counts["test_novelty"] = int(is_novelty[splits["test"].index].sum())
     if VALIDATION_NOVELTY in splits:
         row_counts[VALIDATION_NOVELTY] = len(splits[VALIDATION_NOVELTY])
@@ -71,7 +73,7 @@ def prepare(recipe: Recipe, dataset: Path, output: Path) -> None:
 
 def write_windows(sets: WindowSets, recipe: Recipe, description: dict[str, Any], receipt: dict[str, Any], output: Path) -> None:
     """Write the windows of a series, and series.parquet with its steps, to the folder `output`, all or nothing."""
-    row_counts = {name: len(sets.starts[name]) for name in SPLIT_NAMES}
+    row_counts = map_values(len, select_keys(sets.starts, SPLIT_NAMES))
     row_counts["test_novelty"] = int(sets.novelty["test"].sum())
     with atomic_folder(output) as folder:
         for name in SPLIT_NAMES:
@@ -80,8 +82,10 @@ def write_windows(sets: WindowSets, recipe: Recipe, description: dict[str, Any],
         labels = sets.labels["train"]
         write_npy_file(folder / "train_labels.npy", labels.shape, labels.dtype, [labels])
         write_parquet(folder / "test.parquet", sets.table("test"))
-        channels = {channel.name: sets.values[:, place] for place, channel in enumerate(sets.spec.channels)}
-        write_parquet(folder / SERIES_FILE, sets.steps.assign(**{f"channel:{name}": values for name, values in channels.items()}))
+        channels = {}
+        for channel, values in zip(sets.spec.channels, sets.values.T, strict=True):
+            channels[f"channel:{channel.name}"] = values
+        write_parquet(folder / SERIES_FILE, sets.steps.assign(**channels))
         write_json(folder / "prepared.json", prepared_document(recipe, description, receipt, row_counts, sets.spec))
 
 
@@ -131,12 +135,15 @@ def learnt_ranges(spec: InputSpec) -> dict[str, Any]:
     """Return the values that are read as 0 and 1 by channel, as prepared.json holds them; nothing where there are no channels."""
     if not spec.channels:
         return {}
-    return {"ranges": {channel.name: list(pair) for channel, pair in zip(spec.channels, spec.ranges, strict=True)}}
+    return {"ranges": dict(zip(names_of(spec.channels), map(list, spec.ranges), strict=True))}
 
 
 def learnt_categories(spec: InputSpec) -> dict[str, Any]:
     """Return the codes of a table's categories by column, as prepared.json holds them; nothing where there are none."""
-    categories = {column.name: list(column.categories) for column in spec.columns if column.type == CATEGORY}
+    categories = {}
+    for column in spec.columns:
+        if column.type == CATEGORY:
+            categories[column.name] = list(column.categories)
     return {"categories": categories} if categories else {}
 
 
@@ -162,12 +169,16 @@ def require_input(dataset: Path, recipe: Recipe) -> dict[str, Any]:
         or ("every" in description) != ("every" in expected)
     ):
         keys = [key for key in expected if actual[key] != expected[key]] or ["columns", "channels"]
-        got, wanted = (", ".join(f"{key} {values.get(key)}" for key in keys) for values in (description, expected))
+        got, wanted = _describe_entries(description, keys), _describe_entries(expected, keys)
         raise DataError(
             f"{dataset}: got samples of {got}, expected {wanted} as in the recipe's input: type ae run {recipe.name} to ingest "
             "and validate them again"
         )
     return description
+
+
+def _describe_entries(document: Mapping[str, Any], keys: Iterable[str]) -> str:
+    return ", ".join(f"{key} {document.get(key)}" for key in keys)
 
 
 def require_split_samples(splits: dict[str, pd.DataFrame], is_novelty: pd.Series, recipe: Recipe) -> None:

@@ -105,11 +105,11 @@ def test_judgements_go_into_the_next_version_and_are_remembered(spoiled: Room, c
     assert quarantine_line("mine", counts) == "by judgement 1 released, 2 dropped, 1 relabelled: ae quarantine mine"
     assert "nothing is set aside; judged: 1 released, 2 dropped, 1 relabelled" in listing(capsys)
 
-    # They come again: what was decided holds; another content under the same id was not judged.
+    # They come again: what was decided holds; other contents in their places have new numbers, and nobody has judged them.
     spoiled.images[400], spoiled.images[COPY] = 255, spoiled.images[1]
     spoiled.save()
     spoiled.accept()
-    assert [entry["id"] for entry in spoiled.validation()["quarantined"]] == [f"mine-{COPY:06d}", "mine-000400"]
+    assert [entry["id"] for entry in spoiled.validation()["quarantined"]] == ["mine-000600", "mine-000601"]
     assert spoiled.validation()["rows"] == {**rows, "accepted": 597, "quarantined": 2, "dropped": 1}
 
 

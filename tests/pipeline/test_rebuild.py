@@ -9,6 +9,7 @@ import subprocess
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 import yaml
@@ -112,7 +113,8 @@ def test_a_version_is_identical_after_modules_and_worktree_moved_on_and_leaves_n
     [(_, _, tags)] = copy.versions()
     assert tags["rebuild.verdict"] == "identical"
     assert tags["rebuild.time"].endswith("+00:00")
-    lineage = json.loads((Path(recorded(copy)["run"].removeprefix("file://")) / "rebuild" / "lineage.json").read_text())
+    folder = Path(unquote(recorded(copy)["run"].removeprefix("file://")))
+    lineage = json.loads((folder / "rebuild" / "lineage.json").read_text())
     assert tags["rebuild.machine"].split(": ", 1)[1].startswith(lineage["platform.cpu"])
     assert [place.name for place in (copy.home / "rebuild").iterdir()] == ["locks"]
 

@@ -88,7 +88,7 @@ class _Decoder:
 
     def decode(self, names: Sequence[str]) -> list[FileResult]:
         """Decode files and write their samples, which lie side by side."""
-        decoded = [self._decode_file(name) for name in names]
+        decoded = list(map(self._decode_file, names))
         blocks = [samples for samples, _, _ in decoded if samples is not None]
         count = sum(map(len, blocks))
         with self.next_row.get_lock():

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ae_models.names import names_not_in
 from aeops.data.sources.fetch import fetch_files
 from aeops.errors import DataError
 from aeops.files import file_sha256
@@ -47,7 +48,7 @@ class IdxReader:
         missing_files = []
         for folder in folders:
             paths = _find_idx_files(folder)
-            missing_names = [name for name in IDX_NAMES if name not in paths]
+            missing_names = names_not_in(IDX_NAMES, paths)
             if not missing_names:
                 return paths
             missing_files.append(f"{folder} lacks {', '.join(missing_names)}")

@@ -142,7 +142,9 @@ def _checksums(
     others = list(listing.masks)
     if source.labels is not None and source.labels.file is not None:
         others.append(source.labels.file)
-    return checksums | {name: file_sha256(folder / name) for name in others}
+    for name in others:
+        checksums[name] = file_sha256(folder / name)
+    return checksums
 
 
 def _list_folder(recipe: Recipe, project: Project) -> tuple[Path, ImageFolder]:

@@ -52,9 +52,10 @@ def parse_label_rows(content: bytes) -> list[dict[str, str]]:
     text = content.decode("utf-8-sig")
     head = text.partition("\n")[0]
     delimiter = max(DELIMITERS, key=head.count)
-    return [
-        {str(key).strip(): value for key, value in row.items()} for row in csv.DictReader(io.StringIO(text), delimiter=delimiter)
-    ]
+    rows = []
+    for row in csv.DictReader(io.StringIO(text), delimiter=delimiter):
+        rows.append({str(key).strip(): value for key, value in row.items()})
+    return rows
 
 
 def paths_by_name(images: Sequence[str]) -> dict[str, str]:

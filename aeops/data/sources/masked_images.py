@@ -48,7 +48,9 @@ class MaskedImagesReader:
         _require_images(images, recipe)
         rows = images.shape[0]
         require_source_rows(rows, recipe, source.path)
-        masked = sum(int(block.any(axis=(1, 2)).sum()) for block in _find_masks(archive_path, rows, recipe).blocks())
+        masked = 0
+        for block in _find_masks(archive_path, rows, recipe).blocks():
+            masked += int(block.any(axis=(1, 2)).sum())
         label_array = find_array(archive_path, source.path, source.labels, recipe)
         labels = source_labels(label_array.read_all(), rows, recipe, label_array.display_name, images.display_name)
         blocks = _shrunken_images(images, source.shrink)
@@ -91,14 +93,14 @@ def read_masks(recipe: Recipe, project: Project, source_sha256: str, ids: Sequen
 
 def _require_images(images: "ArchiveArray", recipe: Recipe) -> None:
     """Raise DataError unless the images have the recipe's shape."""
-    from aeops.data.sources.samples import repair_hint, require_dtype
+    from aeops.data.sources.samples import describe_shapes, repair_hint, require_dtype
 
     require_dtype(images.dtype, recipe, images.display_name)
     channels, height, width = recipe.fit.input.shape
     height, width = height * recipe.data.source.shrink, width * recipe.data.source.shrink
     allowed = [(height, width, channels)] + [(height, width)] * (channels == 1)
     if images.shape[1:] not in allowed:
-        expected = " or ".join(f"(n, {', '.join(map(str, shape))})" for shape in allowed)
+        expected = describe_shapes(allowed)
         raise DataError(
             f"{images.display_name}: expected shape {expected} (the recipe's input.shape is {list(recipe.fit.input.shape)}, "
             f"data.source.shrink {recipe.data.source.shrink}), got {images.shape}: {repair_hint(recipe)}"

@@ -162,7 +162,7 @@ def read_rows(address: str, table: str | None, query: str | None) -> "pd.DataFra
     import pandas as pd
     import sqlalchemy as sa
 
-    from aeops.data.sources.table_database import plain_cell
+    from aeops.data.sources.table_database import cells_by_column
 
     engine = _engine(address)
     try:
@@ -184,7 +184,7 @@ def read_rows(address: str, table: str | None, query: str | None) -> "pd.DataFra
         raise DataError("expected rows, got none")
     if len(set(names)) < len(names):
         raise DataError(f"expected columns of different names, got {', '.join(names)}: rename them by `as` in the query")
-    return pd.DataFrame({name: [plain_cell(row[place]) for row in rows] for place, name in enumerate(names)})
+    return pd.DataFrame(cells_by_column(names, rows))
 
 
 def _engine(address: str) -> Any:
@@ -192,7 +192,7 @@ def _engine(address: str) -> Any:
     import sqlalchemy as sa
 
     url = sa.make_url(address)
-    password = next((os.environ[name] for name in PASSWORD_VARIABLES if os.environ.get(name)), None)
+    password = next(filter(None, map(os.environ.get, PASSWORD_VARIABLES)), None)
     if password is not None and url.get_backend_name() != "sqlite":
         url = url.set(password=password)
     return sa.create_engine(url)

@@ -15,7 +15,7 @@ def without_nulls(cells: Any, nulls: Sequence[str], is_number: bool = False) -> 
 
     In a column of numbers, numbers are compared by their value: -999 means -999.00, too.
     """
-    numbers = [float(null) for null in nulls if _is_number(null)]
+    numbers = list(map(float, filter(_is_number, nulls)))
     if isinstance(cells, np.ndarray) and cells.dtype.kind in "iuf":
         return np.where(np.isin(cells, numbers), np.nan, cells.astype(np.float64))
 
@@ -94,7 +94,9 @@ def label_numbers(texts: Sequence[str], recipe: Recipe) -> tuple[np.ndarray, dic
     distinct = {text: known.get(text, known.get(_whole_number(text), -1)) for text in set(texts)}
     numbers = np.array([distinct[text] for text in texts], np.int64)
     problems = {}
-    for row in np.flatnonzero([texts[row] not in known and numbers[row] == -1 for row in range(len(texts))]).tolist():
+    for row in np.flatnonzero(numbers == -1).tolist():
+        if texts[row] in known:
+            continue
         problems[row] = (
             f"unknown label {texts[row]!r}: data.labels does not name it" if texts[row] else "no label: its cell is empty"
         )

@@ -156,12 +156,21 @@ def sample_shape(shape: tuple[int, ...], recipe: Recipe, display_name: str) -> t
     if input_shape[0] == 1:
         allowed_shapes.append(input_shape[1:])
     if shape[1:] not in allowed_shapes:
-        expected = " or ".join(f"(n, {', '.join(map(str, allowed_shape))})" for allowed_shape in allowed_shapes)
+        expected = describe_shapes(allowed_shapes)
         raise DataError(
             f"{display_name}: expected shape {expected} (the recipe's input.shape), got {shape}: {repair_hint(recipe)}"
         )
     require_source_rows(shape[0], recipe, display_name)
     return (shape[0], *input_shape)
+
+
+def describe_shapes(sample_shapes: Sequence[tuple[int, ...]]) -> str:
+    """Return the shapes that n samples may have, for a message.
+
+    >>> describe_shapes([(1, 8, 8), (8, 8)])
+    '(n, 1, 8, 8) or (n, 8, 8)'
+    """
+    return " or ".join(f"(n, {', '.join(map(str, shape))})" for shape in sample_shapes)
 
 
 def require_source_rows(rows: int, recipe: Recipe, display_name: str) -> None:

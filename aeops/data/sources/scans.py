@@ -66,7 +66,7 @@ class ScansReader:
             tiles,
             labels,
             source.path,
-            groups=np.repeat([f"page-{number:03d}" for number in page_numbers], tiles_per_scan),
+            groups=np.repeat(list(map("page-{:03d}".format, page_numbers)), tiles_per_scan),
             metadata={"scans": scan_count, "rows": tile_rows, "columns": tile_columns},
         )
 

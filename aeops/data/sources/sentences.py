@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ae_models.names import names_not_in
 from aeops.data.sources.files import source_file
 from aeops.data.sources.sentence_split import join_lines, split_sentences
 from aeops.errors import DataError
@@ -169,7 +170,7 @@ def _read_documents(file: TextFile, path: Path, recipe: Recipe) -> Iterator[Text
     try:
         with decode_errors():
             columns = list(pd.read_csv(path, nrows=0, **settings).columns)
-            missing_columns = [column for column in file.columns if column not in columns]
+            missing_columns = names_not_in(file.columns, columns)
             if missing_columns:
                 raise DataError(
                     f"{file.path}: expected a column {', '.join(missing_columns)}, got {', '.join(columns)}: "

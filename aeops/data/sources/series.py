@@ -4,6 +4,7 @@ How readings become steps says `aeops.kinds.series_grid`; what was repaired is c
 their names for the splits, or the splits follow each other in time, with the same borders for all machines: see data.split.by.
 """
 
+import itertools
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -104,7 +105,7 @@ def _reading_labels(readings: "Readings", recipe: Recipe) -> "tuple[np.ndarray |
         except ValueError:
             cells = cells.astype(str)
     else:
-        cells = np.array([str(cell) for cell in cells.tolist()], dtype=str)
+        cells = np.array(list(map(str, cells.tolist())), dtype=str)
     numbers = source_labels(cells, len(readings.times), recipe, f"{source.path} ({source.labels})", source.path)
     if len(numbers) and int(numbers.min()) < 0:
         raise DataError(f"column {source.labels}: expected labels from 0 on, got {int(numbers.min())}")
@@ -152,7 +153,7 @@ def _read_intervals(path: Path, source: SeriesSource, recipe: Recipe) -> list[tu
     is_pairs = isinstance(content, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in content)
     if not is_pairs:
         raise DataError(f"{name}: expected a list of [start, end], got something else: {repair_hint(recipe)}")
-    stamps = [stamp for pair in content for stamp in pair]
+    stamps = list(itertools.chain.from_iterable(content))
     try:
         times = read_times(stamps, np.full(len(stamps), ""), recipe.fit.input.steps).reshape(-1, 2)
     except DataError as error:

@@ -40,7 +40,7 @@ class TableReader:
         source: TableSource = recipe.data.source
         if (fetched := fetched_path(recipe, project)) is not None:
             return list_table_files(fetched, source.path) if fetched.is_dir() else {"rows": fetched}
-        if any(path.is_dir() for path in project.source_paths(source.path)):
+        if any(map(Path.is_dir, project.source_paths(source.path))):
             next_step = f"put it there or correct data.source.path in recipes/{recipe.name}.yaml, then type ae run {recipe.name}"
             return list_table_files(source_folder(project, source.path, next_step), source.path)
         return {"rows": source_file(recipe, project, source.path, "path")}
@@ -97,7 +97,7 @@ def _file_samples(files: dict[str, Path], recipe: Recipe, given_labels: NamedLab
     labels, problems = None, dict[int, str]()
     if source.labels is not None:
         cells = without_nulls(table.columns[source.labels], source.nulls.get(ALL_COLUMNS, ()))
-        labels, problems = label_numbers([cell_text(cell) for cell in cells], recipe)
+        labels, problems = label_numbers(list(map(cell_text, cells)), recipe)
     ids = None
     if source.id is not None:
         ids = [cell_text(cell) for cell in table.columns[source.id]]
@@ -123,10 +123,11 @@ def _file_samples(files: dict[str, Path], recipe: Recipe, given_labels: NamedLab
 
 def require_kept(kept: "np.ndarray", set_aside: dict[str, str], recipe: Recipe) -> None:
     """Raise DataError where no row is left."""
+    from aeops.data.set_aside import first_reasons
     from aeops.data.sources.samples import repair_hint
 
     if not len(kept):
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in list(set_aside.items())[:3])
+        reasons = "; ".join(first_reasons(set_aside, 3))
         raise DataError(f"{recipe.data.source.path}: no row can be a sample: {reasons}: {repair_hint(recipe)}")
 
 
@@ -143,12 +144,13 @@ def _converted(name: str, table: "TableColumns", source: TableSource, recipe: Re
     """Return a column's cells without the marks of missing values, and its dates and numbers as they are written elsewhere."""
     import numpy as np
 
+    from ae_models.names import index_by_name
     from ae_models.spec import DATE, INTEGER, NUMBER
 
     cells = table.columns[name]
     nulls = (*source.nulls.get(name, ()), *source.nulls.get(ALL_COLUMNS, ()))
-    specs = {column.name: column.type for column in recipe.fit.input.columns}
-    is_number = specs.get(name) in (NUMBER, INTEGER)
+    column = index_by_name(recipe.fit.input.columns).get(name)
+    is_number = column is not None and column.type in (NUMBER, INTEGER)
     if source.text is not None and table.from_text and is_number:
         from aeops.data.sources.table_text import plain_numbers
 
@@ -157,7 +159,8 @@ def _converted(name: str, table: "TableColumns", source: TableSource, recipe: Re
         from aeops.data.sources.row_values import without_nulls
 
         cells = without_nulls(cells, nulls, is_number)
-    if name in source.dates and specs.get(name) == DATE and (table.from_text or not isinstance(cells, np.ndarray)):
+    is_date = column is not None and column.type == DATE
+    if name in source.dates and is_date and (table.from_text or not isinstance(cells, np.ndarray)):
         cells = iso_dates(list(cells), source.dates[name])
     return cells
 
@@ -187,6 +190,7 @@ def _read_archive(path: Path, recipe: Recipe) -> "tuple[dict[str, Any], np.ndarr
     """Return the columns of an array in an .npz file, and its labels."""
     import numpy as np
 
+    from ae_models.names import names_not_in
     from aeops.data.sources.samples import repair_hint
     from aeops.kinds.decoding import DecodeError, decode_errors
 
@@ -196,7 +200,7 @@ def _read_archive(path: Path, recipe: Recipe) -> "tuple[dict[str, Any], np.ndarr
     try:
         # Not row by row, as archives of pictures are read: tables of ADBench lie column by column, and fit.
         with decode_errors(), np.load(path, allow_pickle=False) as archive:
-            missing = [name for name in names if name not in archive.files]
+            missing = names_not_in(names, archive.files)
             if missing:
                 found = ", ".join(archive.files)
                 raise DataError(f"{source.path}: no array {', '.join(missing)}; {found} are there: {repair_hint(recipe)}")

@@ -30,8 +30,9 @@ class TableColumns:
 
     def row_name(self, row: int) -> str:
         """Return where a row stands, such as `2026.csv: row 17`."""
-        file, number = (int(part[row]) for part in self.origins)
-        return f"{self.files[file]}: row {number}" if len(self.files) > 1 else f"row {number}"
+        files, numbers = self.origins
+        name = f"row {numbers[row]}"
+        return f"{self.files[files[row]]}: {name}" if len(self.files) > 1 else name
 
 
 def whole(columns: dict[str, Any], count: int, name: str, from_text: bool = False) -> TableColumns:

@@ -58,8 +58,15 @@ def columns_of_rows(names: Sequence[str], rows: Sequence[Sequence[Any]], origin:
         raise DataError(f"expected columns of different names, got {', '.join(names)}: rename them by `as` in the query")
     if not rows:
         raise DataError("expected rows, got none")
-    columns = {name: [plain_cell(row[place]) for row in rows] for place, name in enumerate(names)}
-    return whole(columns, len(rows), origin)
+    return whole(cells_by_column(names, rows), len(rows), origin)
+
+
+def cells_by_column(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> dict[str, list[Any]]:
+    """Return the rows of a query as columns of cells that the parser of cells takes."""
+    columns = {}
+    for place, name in enumerate(names):
+        columns[name] = [plain_cell(row[place]) for row in rows]
+    return columns
 
 
 def plain_cell(cell: Any) -> Any:

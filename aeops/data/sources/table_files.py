@@ -5,11 +5,13 @@ What cannot be a row (another number of cells, more bytes than a cell may have) 
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ae_models.names import repeated_names
 from aeops.data.sources.table_columns import TableColumns, whole
 from aeops.data.sources.table_text import read_text_rows
 from aeops.errors import DataError
@@ -57,9 +59,11 @@ def read_table_files(files: Mapping[str, Path], source: TableSource) -> TableCol
     parts = []
     for name, path in files.items():
         part = _read_file(name, path, source)
-        keys = dict(PART.fullmatch(folder).groups() for folder in name.split("/")[:-1] if PART.fullmatch(folder))  # type: ignore[union-attr, misc]
-        for key, value in keys.items():
-            part.columns[str(key)] = [None if value == MISSING_PART else str(value)] * len(part)
+        for folder in name.split("/")[:-1]:
+            match = PART.fullmatch(folder)
+            if match is not None:
+                key, value = match.groups()
+                part.columns[key] = [None if value == MISSING_PART else value] * len(part)
         parts.append(part)
     if len(parts) == 1:
         return parts[0]
@@ -68,20 +72,20 @@ def read_table_files(files: Mapping[str, Path], source: TableSource) -> TableCol
 
 def _join(parts: Sequence[TableColumns], names: Sequence[str]) -> TableColumns:
     columns: dict[str, Any] = {}
+    set_aside: dict[str, str] = {}
     first = list(parts[0].columns)
     for part, name in zip(parts, names, strict=True):
+        for place, reason in part.set_aside.items():
+            set_aside[f"{name}: {place}"] = reason
         if sorted(part.columns) != sorted(first):
             differing = sorted(set(part.columns) ^ set(first))
             raise DataError(f"{name}: expected the columns of {names[0]}, but they differ in {', '.join(differing[:5])}")
     for column in first:
         cells = [part.columns[column] for part in parts]
         arrays = all(isinstance(one, np.ndarray) and one.dtype.kind == cells[0].dtype.kind for one in cells)
-        columns[column] = np.concatenate(cells) if arrays else [cell for one in cells for cell in list(one)]
-    numbers = np.concatenate([np.full(len(part), number) for number, part in enumerate(parts)])
+        columns[column] = np.concatenate(cells) if arrays else list(chain.from_iterable(cells))
+    numbers = np.repeat(np.arange(len(parts)), list(map(len, parts)))
     rows = np.concatenate([part.origins[1] for part in parts])
-    set_aside = {
-        f"{name}: {where}": why for name, part in zip(names, parts, strict=True) for where, why in part.set_aside.items()
-    }
     return TableColumns(columns, parts[0].from_text, (numbers, rows), names, set_aside)
 
 
@@ -145,14 +149,17 @@ def flat_table(table: Any) -> Any:
     """
     import pyarrow as pa
 
-    while any(pa.types.is_struct(field.type) for field in table.schema):
+    while any(map(pa.types.is_struct, table.schema.types)):
         table = table.flatten()
-    nested = [field.name for field in table.schema if pa.types.is_nested(field.type) or pa.types.is_union(field.type)]
+    nested = []
+    for column in table.schema:
+        if pa.types.is_nested(column.type) or pa.types.is_union(column.type):
+            nested.append(column.name)
     if nested:
         raise DataError(
             f"the columns {', '.join(nested[:5])} hold lists: leave them out, or write a column for each of their values"
         )
-    repeated = {name for name in table.column_names if table.column_names.count(name) > 1}
+    repeated = repeated_names(table.column_names)
     if repeated:
         raise DataError(f"expected columns of different names, got {', '.join(sorted(repeated))} twice")
     for place, field_ in enumerate(table.schema):

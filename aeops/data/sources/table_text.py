@@ -46,16 +46,23 @@ def unpack(path: Path) -> bytes:
     if not name.endswith(".zip"):
         return read_file_content(path)
     with zipfile.ZipFile(path) as archive:
-        members = [member for member in archive.infolist() if not member.is_dir() and not member.filename.startswith("__MACOSX/")]
-        if len(members) != 1 or not members[0].filename.lower().endswith(TEXT_SUFFIXES):
-            raise DataError(
-                f"expected one text file in the archive, got {', '.join(one.filename for one in members[:5]) or 'none'}"
-            )
-        parts = PurePosixPath(members[0].filename.replace("\\", "/")).parts
+        names = _file_names(archive)
+        if len(names) != 1 or not names[0].lower().endswith(TEXT_SUFFIXES):
+            raise DataError(f"expected one text file in the archive, got {', '.join(names[:5]) or 'none'}")
+        parts = PurePosixPath(names[0].replace("\\", "/")).parts
         if ".." in parts or parts[0] == "/":
-            raise DataError(f"the archive's file {members[0].filename!r} leads out of it")
-        with archive.open(members[0]) as stream:
+            raise DataError(f"the archive's file {names[0]!r} leads out of it")
+        with archive.open(names[0]) as stream:
             return _limited_read(stream)
+
+
+def _file_names(archive: zipfile.ZipFile) -> list[str]:
+    """Return the names of files, without the resource forks that macOS adds."""
+    names = []
+    for member in archive.infolist():
+        if not member.is_dir() and not member.filename.startswith("__MACOSX/"):
+            names.append(member.filename)
+    return names
 
 
 def _limited_read(stream: Any) -> bytes:
@@ -81,7 +88,7 @@ def parse_rows(text: str, dialect: TextFormat) -> tuple[dict[str, Any], np.ndarr
     for _ in range(dialect.skip_lines):
         lines.readline()
     reader = csv.reader(lines, delimiter=dialect.delimiter, quotechar=dialect.quote, strict=False)
-    records = [record for record in reader if record]
+    records = list(filter(None, reader))
     if dialect.footer_lines:
         records = records[: -dialect.footer_lines]
     if not records:
@@ -101,11 +108,11 @@ def parse_rows(text: str, dialect: TextFormat) -> tuple[dict[str, Any], np.ndarr
         else:
             shown = dialect.delimiter.join(record)[:SHOWN_CHARACTERS]
             set_aside[f"row {number}"] = f"{len(record)} cells, expected {width}: {shown}"
-    columns = (
-        {name: np.array(cells, dtype=str) for name, cells in zip(names, zip(*kept, strict=True), strict=True)} if kept else {}
-    )
-    if not columns:
+    if not kept:
         raise ValueError(f"none of {len(records):,} rows has {width} cells, as the header has")
+    columns = {}
+    for name, cells in zip(names, zip(*kept, strict=True), strict=True):
+        columns[name] = np.array(cells, dtype=str)
     return columns, np.array(rows), set_aside
 
 

@@ -2,9 +2,11 @@
 
 import datetime
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ae_models.names import repeated_names
 from aeops.data.sources.table_columns import TableColumns, whole
 from aeops.errors import DataError
 
@@ -17,7 +19,11 @@ def sheet_names(path: Path) -> list[str]:
 
     workbook = load_workbook(path, read_only=True, data_only=True)
     try:
-        return [sheet.title for sheet in workbook.worksheets if next(sheet.iter_rows(max_row=1, values_only=True), None)]
+        names = []
+        for sheet in workbook.worksheets:
+            if next(sheet.iter_rows(max_row=1, values_only=True), None):
+                names.append(sheet.title)
+        return names
     finally:
         workbook.close()
 
@@ -40,21 +46,35 @@ def read_workbook(path: Path, table: str | None) -> TableColumns:
         raise DataError(f"expected a sheet out of {', '.join(names) or 'none'} (data.source.table), got {table or 'no name'}")
     workbook = load_workbook(path, read_only=True, data_only=True)
     try:
-        rows = [row for row in workbook[chosen].iter_rows(values_only=True) if any(cell is not None for cell in row)]
+        rows = list(filter(_holds_something, workbook[chosen].iter_rows(values_only=True)))
     finally:
         workbook.close()
     if len(rows) < 2:
         raise DataError(f"the sheet {chosen} has no rows below its header")
-    header = [str(cell).strip() if cell is not None else "" for cell in rows[0]]
-    kept = [place for place, name in enumerate(header) if name]
-    named = [header[place] for place in kept]
-    if not kept or len(set(named)) < len(named):
+    header = list(map(_column_name, rows[0]))
+    named = list(filter(None, header))
+    if not named or repeated_names(named):
         raise DataError(f"the first row of the sheet {chosen}: expected different names of columns, got {', '.join(header)}")
-    columns = {header[place]: [_plain(row[place] if place < len(row) else None) for row in rows[1:]] for place in kept}
+    columns = {}
+    for place, name in enumerate(header):
+        if name:
+            columns[name] = [_plain_cell(row, place) for row in rows[1:]]
     return whole(columns, len(rows) - 1, path.name)
 
 
-def _plain(cell: Any) -> Any:
-    if isinstance(cell, datetime.time | datetime.timedelta):
-        return str(cell)
-    return cell
+def _holds_something(row: Sequence[Any]) -> bool:
+    return any(cell is not None for cell in row)
+
+
+def _column_name(cell: Any) -> str:
+    """Return the name of the column below a cell of the first row; empty where the cell is."""
+    return "" if cell is None else str(cell).strip()
+
+
+def _plain_cell(row: Sequence[Any], place: int) -> Any:
+    """Return the cell as the parser of cells takes it; None where the row ends before."""
+    if place >= len(row):
+        return None
+    if isinstance(row[place], datetime.time | datetime.timedelta):
+        return str(row[place])
+    return row[place]

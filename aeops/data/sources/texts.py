@@ -23,11 +23,14 @@ from aeops.recipe.reader import Recipe
 from aeops.recipe.table_sources import TableSource, TextsSource
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from aeops.data.sources.samples import SourceSamples
 
 JSON_SUFFIXES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 MAX_LINE_CHARACTERS = 16 * 2**20  # of a text; more is no text of one sample
 SHOWN_CHARACTERS = 60
+BLOCK_ROWS = 1000
 
 
 class TextsReader:
@@ -38,7 +41,7 @@ class TextsReader:
         source: TextsSource = recipe.data.source
         if (fetched := fetched_path(recipe, project)) is not None:
             return list_text_files(fetched) if fetched.is_dir() else {fetched.name: fetched}
-        if any(path.is_dir() for path in project.source_paths(source.path)):
+        if any(map(Path.is_dir, project.source_paths(source.path))):
             next_step = f"put it there or correct data.source.path in recipes/{recipe.name}.yaml, then type ae run {recipe.name}"
             folder = source_folder(project, source.path, next_step)
             if files := list_text_files(folder):
@@ -118,7 +121,9 @@ def read_records(files: dict[str, Path], source: TextsSource) -> Records:
         else:
             _read_rows(path, name, source, records)
     if not records.texts:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in list(records.set_aside.items())[:3])
+        from aeops.data.set_aside import first_reasons
+
+        reasons = "; ".join(first_reasons(records.set_aside, 3))
         raise DataError(f"{source.path}: expected texts, got none{f': {reasons}' if reasons else ''}")
     return records
 
@@ -169,6 +174,7 @@ def _lines(path: Path, prefix: str) -> Iterator[tuple[int, bytes]]:
 
 
 def _read_rows(path: Path, name: str, source: TextsSource, records: Records) -> None:
+    from ae_models.mappings import select_keys
     from aeops.data.sources.table_files import read_table_files
 
     table = read_table_files({name: path}, TableSource(source.path, text=source.dialect))
@@ -176,7 +182,7 @@ def _read_rows(path: Path, name: str, source: TextsSource, records: Records) -> 
         column = getattr(source, key)
         if column is not None and column not in table.columns:
             raise DataError(f"{name}: expected a column {column} (data.source.{key}), got {', '.join(table.columns)}")
-    columns = {column: list(table.columns[column]) for column in (source.text, source.labels, source.id, source.group) if column}
+    columns = select_keys(table.columns, filter(None, (source.text, source.labels, source.id, source.group)))
     for row in range(len(table)):
         record = {column: cells[row] for column, cells in columns.items()}
         records.add(table.row_name(row), record[source.text or ""], record, source)
@@ -215,13 +221,12 @@ def _samples(records: Records, files: dict[str, Path], recipe: Recipe, project: 
         content = (records.texts[row] or "").encode(errors="replace")
         cut += len(content) > length
         rows.append(content[:length].decode(errors="ignore").encode().ljust(length, b"\0"))
-    blocks = (np.frombuffer(b"".join(rows[at : at + 1000]), np.uint8).reshape(-1, length) for at in range(0, len(rows), 1000))
     counts = {"cut_texts": cut, "set_aside": len(set_aside)}
     groups = None
     if source.group is not None:
         groups = np.array([cell_text(records.cells["group"][row]) for row in kept])
     return SourceSamples(
-        spool_to_disk(blocks, (length,), np.dtype(np.uint8), project.home / "sources"),
+        spool_to_disk(_byte_blocks(rows, length), (length,), np.dtype(np.uint8), project.home / "sources"),
         None if labels is None else labels[kept],
         source.path,
         groups=groups,
@@ -242,3 +247,11 @@ def _text_problems(records: Records, shortest: int) -> dict[int, str]:
         elif len(text.strip()) < shortest:
             problems[row] = f"fewer than {shortest} characters: {text.strip()!r}"
     return problems
+
+
+def _byte_blocks(rows: list[bytes], length: int) -> "Iterator[np.ndarray]":
+    """Yield samples, uint8 (n, length), of rows of bytes that are all as long."""
+    import numpy as np
+
+    for first in range(0, len(rows), BLOCK_ROWS):
+        yield np.frombuffer(b"".join(rows[first : first + BLOCK_ROWS]), np.uint8).reshape(-1, length)

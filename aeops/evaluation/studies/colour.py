@@ -85,7 +85,7 @@ def _colour_result(errors: dict[str, ColourErrors], rows: int) -> StudyResult:
     ab_gain = min(grey.ab_distance, mean.ab_distance) - model.ab_distance
     direction = "nearer to" if gain >= 0 else "farther from"
     strength = "paler" if model.chroma < truth.chroma else "stronger"
-    metrics: dict[str, object] = {name: asdict(errors[name]) for name in ("grey", "mean", "model")}
+    metrics: dict[str, object] = {"grey": asdict(grey), "mean": asdict(mean), "model": asdict(model)}
     return StudyResult(
         title="Colours",
         lead=f"The made colours are {abs(gain):.2f} dB {direction} the true ones than the better baseline, and their "

@@ -140,7 +140,7 @@ def _pages_by_kind(kinds: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _noise_kinds(kinds: np.ndarray) -> list[int]:
-    return [int(kind) for kind in np.unique(kinds) if kind >= 0]
+    return list(map(int, np.unique(kinds[kinds >= 0])))
 
 
 # ---------------------------------------------------------------- the classical way
@@ -243,7 +243,7 @@ def whole_lines(page: np.ndarray, piece: tuple[slice, slice]) -> tuple[slice, sl
     """
     rows, columns = piece
     has_ink = page < INK_BELOW
-    rows = _grow(rows, has_ink.any(axis=1))
+    rows = _grow(rows, np.asarray(has_ink.any(axis=1)))
     in_word = np.asarray(
         np.convolve(has_ink[rows].any(axis=0), np.ones(WORD_GAP), "same") > 0
     )  # gaps between letters count as ink

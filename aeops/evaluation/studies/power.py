@@ -98,7 +98,7 @@ def measure_power_lead(powers: Mapping[str, Power], groups: np.ndarray) -> Power
     best_interval = intervals[best]
     if best_interval is None:
         return PowerLead(margins[best], None)
-    lowest = min(interval[0] for interval in intervals.values() if interval is not None)
+    lowest, _ = min(filter(None, intervals.values()))
     return PowerLead(margins[best], (lowest, best_interval[1]))
 
 
@@ -151,7 +151,9 @@ def _draw_examples(file: Path, context: EvaluationContext, samples: PowerSamples
     place = min(1, middle)
     rows = {}
     for fault in faults:
-        versions = [inject(fault, strength, neighbours, FAULT_SEED, input_spec)[place] for strength in fault.strengths]
+        versions = []
+        for strength in fault.strengths:
+            versions.append(inject(fault, strength, neighbours, FAULT_SEED, input_spec)[place])
         rows[fault.name.replace("-", " ")] = context.data.scale(model_input.clean_inputs(input_spec, np.stack(versions)))
     mosaics.draw_rows(file, rows, width=REPORT_WIDTH * EXAMPLE_SHARE)
 

@@ -214,7 +214,8 @@ def _tfidf_vectorizers(context: EvaluationContext, train_texts: list[str]) -> di
     """
 
     def model_tokens(text: str) -> list[int]:
-        return [int(token) for token in context.detector.check(text).model_input[0] if token > tokens.END]
+        ids = context.detector.check(text).model_input[0]
+        return list(map(int, ids[ids > tokens.END]))
 
     word_tfidf = TfidfVectorizer().fit(train_texts)
     token_tfidf = TfidfVectorizer(analyzer=model_tokens).fit(train_texts)

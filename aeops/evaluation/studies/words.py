@@ -61,7 +61,7 @@ def find_frequent_words(context: EvaluationContext) -> dict[str, int]:
         if count >= MIN_WORD_COUNT:
             frequent_words.append(word)
     # As within a sentence: a blank belongs to the token after it.
-    ids = context.detector.check([f" {word}" for word in frequent_words]).model_input
+    ids = context.detector.check(list(map(" {}".format, frequent_words))).model_input
     token_ids = {}
     for word, row in zip(frequent_words, ids, strict=True):
         if row[1] == tokens.END:
