@@ -6,9 +6,10 @@ report and page render a `Block`, evaluation compares the model with baselines o
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired, TypedDict
 
-import numpy as np
+if TYPE_CHECKING:  # processes that only know names of expectations are light
+    import numpy as np
 
 LISTED_TEXTS = 8  # of `shorten_list`
 STATISTIC_DECIMALS = 9  # of what floating-point sums give: the last bits differ between CPUs, and a dataset's hash must not
@@ -129,7 +130,7 @@ class BaselineSamples:
         limits: of the values; reconstructions are clipped to them, as the model's are.
     """
 
-    vectors: np.ndarray | None = None
+    vectors: "np.ndarray | None" = None
     texts: list[str] | None = None
     limits: tuple[float, float] = (0.0, 1.0)
 
@@ -164,7 +165,7 @@ class ColumnValues:
     """The columns of samples that have a distance, scaled: their names, and (n, columns)."""
 
     names: list[str]
-    values: np.ndarray
+    values: "np.ndarray"
 
 
 # ---------------------------------------------------------------- explanations of a score, as JSON holds them
