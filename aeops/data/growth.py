@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from itertools import compress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -125,6 +126,7 @@ def plan_growth(
     dataset: Path,
     today: date,
     judged: Judged | None = None,
+    left_out: Mapping[str, list[str]] = MappingProxyType({}),
 ) -> GrowthPlan:
     """Say what becomes of the samples of a reading.
 
@@ -136,6 +138,7 @@ def plan_growth(
         dataset: the folder of the accepted dataset; it may not exist.
         today: the day of this ingest.
         judged: what people have decided; None: nothing.
+        left_out: contents that the last reading did not bring in -> the numbers they had, whatever the settings are now.
     """
     judged = judged or Judged()
     sha256 = [digest for _, block in samples.blocks(SHARD_BYTES) for digest in sample_sha256(block)]
@@ -143,7 +146,7 @@ def plan_growth(
         base = None  # another set altogether: its numbers begin anew
     plan = GrowthPlan(
         base=base,
-        ids=_numbered(sha256, base, record, judged, recipe.data.dataset) if samples.ids is None else list(samples.ids),
+        ids=_numbered(sha256, base, left_out, judged, recipe.data.dataset) if samples.ids is None else list(samples.ids),
         sha256=sha256,
         labels=None if samples.labels is None else samples.labels.copy(),
         written=np.ones(len(sha256), bool),
@@ -168,7 +171,7 @@ def plan_growth(
 # ---------------------------------------------------------------- identity
 
 
-def _numbered(sha256: list[str], base: Base | None, record: SourceRecord | None, judged: Judged, dataset: str) -> list[str]:
+def _numbered(sha256: list[str], base: Base | None, left_out: Mapping[str, list[str]], judged: Judged, dataset: str) -> list[str]:
     """Return an id for each sample that came with none: the number that its content was given before, else the next one.
 
     Numbers of what was left out are in the record, and those that people have judged in the file of judgements, too.
@@ -179,7 +182,7 @@ def _numbered(sha256: list[str], base: Base | None, record: SourceRecord | None,
         for identity, digest in zip(base.index["id"], base.index["sha256"], strict=True):
             known.setdefault(digest, deque()).append(identity)
         names = set(base.index["id"])
-        for earlier in (record.left_out if record is not None else {}, judged.ids_of_contents()):
+        for earlier in (left_out, judged.ids_of_contents()):
             for digest, ids in earlier.items():
                 known.setdefault(digest, deque()).extend(identity for identity in ids if identity not in names)
                 names.update(ids)

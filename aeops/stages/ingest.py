@@ -67,6 +67,7 @@ def ingest(recipe: Recipe, project: Project, output: Path, *, whole: bool = Fals
     require_none_pending(project, dataset, recipe.name)
     base = None if whole else open_base(recipe, project)
     record = read_record(project, dataset)
+    left_out = {} if base is None or record is None or record.content_sha256 != base.content_sha256 else record.left_out
     if base is None or record is None or (record.settings_sha256, record.content_sha256) != (settings, base.content_sha256):
         record = None
     paths = load_source(recipe.data.source.kind).files(recipe, project)
@@ -75,7 +76,7 @@ def ingest(recipe: Recipe, project: Project, output: Path, *, whole: bool = Fals
     judged = read_judged(project, dataset)
     known = None if record is None or base is None else known_samples(record, base, stamps, recipe, today, judged)
     samples = read_source(recipe, project, known)
-    plan = plan_growth(samples, base, record, recipe, project.dataset(dataset), today, judged)
+    plan = plan_growth(samples, base, record, recipe, project.dataset(dataset), today, judged, left_out)
     with atomic_folder(output) as folder:
         (folder / "shards").mkdir()
         index = write_shards(samples, recipe, folder, plan=plan)
