@@ -8,7 +8,7 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -157,9 +157,10 @@ def sync_tree(path: Path, top: Path, since: float = 0.0) -> None:
 
 
 def _sync_if_changed(path: Path, since: float) -> None:
-    status = path.lstat()
-    if status.st_ctime >= since and (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
-        _sync_path(path)
+    with suppress(FileNotFoundError):  # another process, which works in the same folder, has removed it meanwhile
+        status = path.lstat()
+        if status.st_ctime >= since and (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+            _sync_path(path)
 
 
 def _sync_path(path: Path) -> None:

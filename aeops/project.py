@@ -62,6 +62,14 @@ class Project:
         """Return the recipe's record of seeds, which may not exist; it is committed with the recipe."""
         return self.recipes / "seeds" / f"{recipe}.json"
 
+    def judgements(self, dataset: str) -> Path:
+        """Return the file of what people have decided about samples in quarantine; it is committed with the recipes."""
+        return self.recipes / "quarantine" / f"{dataset}.jsonl"
+
+    def suite_record(self, recipe: str) -> Path:
+        """Return the record of bounds that people have widened; it is committed with the recipes."""
+        return self.recipes / "suites" / f"{recipe}.jsonl"
+
     def dataset(self, dataset: str) -> Path:
         """Return the folder of the accepted dataset, versioned by data.dvc."""
         return self.root / "data" / dataset

@@ -96,7 +96,7 @@ def compare_with_champion(recipe: str) -> dict[str, str]:
         bundle = store.bundle_of(recipe, champion)
         arguments += ["--champion", str(bundle), "--champion-version", champion.version]
     arguments += ["--judged", str(count_holdout_uses(project, recipe)), "--out", str(output)]
-    start_stage(project, "compare", *arguments)
+    start_stage(project, "compare", recipe, *arguments)
     comparison = read_comparison(output)
     if champion is None:
         say_result("no champion yet")

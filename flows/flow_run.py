@@ -13,7 +13,7 @@ from prefect.runtime import deployment, flow_run
 from prefect.states import Completed, Failed
 
 from aeops.errors import AeError, as_ae_error
-from aeops.machine.lock import run_lock
+from aeops.machine.lock import RunUse, run_lock
 from aeops.machine.process_identity import this_process
 from aeops.monitoring.retrains import end_retrain
 from aeops.monitoring.run_notices import tell_failure
@@ -23,7 +23,7 @@ from aeops.stack.maintenance import PROCESS_LABEL
 
 FlowSummary = TypeVar("FlowSummary")
 
-QUEUE_SECONDS = 12 * 3600.0  # a run of a deployment waits so long for the workspace before it fails
+QUEUE_SECONDS = 12 * 3600.0  # a run of a deployment waits so long for what it uses before it fails
 
 
 class PipelineFlow(Flow[..., Any]):
@@ -74,8 +74,8 @@ def note_outcome(recipe: str, outcome: str) -> None:
 
 
 @contextmanager
-def workspace(project: Project, purpose: str) -> Iterator[None]:
-    """Hold the workspace for a flow run. A run of a deployment waits for the present holder; one by hand is refused at once.
+def workspace(project: Project, purpose: str, use: RunUse) -> Iterator[None]:
+    """Hold what a flow run uses. A run of a deployment waits for the present holder; one by hand is refused at once.
 
     Raises:
         InfrastructureError: another run holds it; for a deployment, still after `QUEUE_SECONDS`.
@@ -84,7 +84,7 @@ def workspace(project: Project, purpose: str) -> Iterator[None]:
     wait_seconds = 0.0
     if deployment.id:
         wait_seconds = QUEUE_SECONDS
-    with run_lock(project, purpose, wait=wait_seconds, notify=get_run_logger().info):
+    with run_lock(project, purpose, use, wait=wait_seconds, notify=get_run_logger().info):
         yield
 
 

@@ -5,9 +5,11 @@ By hand: `ae recalibrate digits --rate 0.005`. Its steps are those of flows/trai
 
 from prefect import State
 
+from aeops.machine.lock import RunUse
 from aeops.monitoring.run_notices import count_decisions, tell_result
 from aeops.project import find_project
 from aeops.provenance.run_summary import RunSummary
+from aeops.recipe.reader import load_recipe
 from aeops.report.summary import result_line
 from flows import decision_steps, flow_run, registering_steps, training_steps
 
@@ -25,7 +27,8 @@ def recalibration(recipe: str) -> State[RunSummary]:
         AeError: by kind; the champion and the ledger are then unchanged.
     """
     project = find_project()
-    with flow_run.workspace(project, f"ae recalibrate {recipe}"), training_steps.pinned_recipe(project, recipe) as checked:
+    use = RunUse(recipe, load_recipe(project, recipe).data.dataset)
+    with flow_run.workspace(project, f"ae recalibrate {recipe}", use), training_steps.pinned_recipe(project, use) as checked:
         decision_steps.repair_registry(recipe)
         training_steps.report_unknown_code(project)
         decisions_before = count_decisions(project, recipe)

@@ -20,9 +20,10 @@ from aeops.project import Project, find_project
 from aeops.provenance.code_archive import ARCHIVE_NAME, archived_code, write_code_archive
 from aeops.provenance.lineage import (
     LINEAGE_PATH,
-    RECORDED_FILES,
     collect_lineage,
     git_diff,
+    recorded_files,
+    recorded_folder,
     shown_tags,
     write_lineage,
 )
@@ -83,7 +84,7 @@ def register_version(recipe: str, run: str, data: dict[str, str], evidence: dict
     project, checked = load_context(recipe)
     store, artifacts = open_store(project), project.artifacts(recipe)
     dvc.push_outputs(project, recipe)
-    metadata = collect_lineage(project, checked)
+    metadata = collect_lineage(project, checked, recorded_files(project, recipe))
     metrics, document = read_json(artifacts / "report" / "metrics.json"), read_decided_evidence(project, recipe, evidence)
     raw_recipe, head = read_unchanged(project, checked), ReportHead("", datetime.now(UTC), ledger.current_actor())
     report = write_version_report(checked, run, data, document, metadata, head)
@@ -188,7 +189,7 @@ def log_evidence_files(
     store.log_files(run, [artifacts / "report" / "reference.parquet"], "monitoring")
     store.log_files(run, [project.validation(data["dataset"]) / "validation.json"], "validation")
     store.log_files(run, [project.dataset(data["dataset"]) / "receipt.json"], "validation")
-    rebuild_files = [project.root / name for name in RECORDED_FILES if (project.root / name).is_file()]
+    rebuild_files = sorted(recorded_folder(project, recipe).iterdir())  # those whose hashes are in the lineage
     rebuild_files += [project.recipe_file(recipe), artifacts / "training" / "trail.csv"]
     if archived_code(project):
         archive = project.reports(recipe) / ARCHIVE_NAME

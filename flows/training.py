@@ -8,7 +8,7 @@ flows/registering_steps.py or flows/decision_steps.py. The heavy work runs in pr
 from prefect import State
 from prefect.runtime import deployment
 
-from aeops.machine.lock import workspace_holder
+from aeops.machine.lock import RunUse, would_wait
 from aeops.monitoring.run_notices import count_decisions, tell_quarantine, tell_result
 from aeops.project import find_project
 from aeops.provenance.last_run import unchanged_summary, write_record
@@ -24,8 +24,9 @@ from flows.decision_steps import ApprovalResult
 def training(recipe: str) -> State[RunSummary] | State[ApprovalResult]:
     """Retrain `recipe` and promote the model if the gate accepts it and, where the recipe requires one, a person.
 
-    A run of a deployment waits for the workspace, and is suspended until the person has decided, without holding a process; its
-    last state has a message with the result. A run by hand ends at once where the workspace is held.
+    A run of a deployment waits for what it uses, its recipe and its dataset, and is suspended until the person has decided,
+    without holding a process; its last state has a message with the result. A run by hand ends at once where another one uses
+    them.
 
     Returns:
         The run's summary; `summary["changed"]` is False where there was nothing to do. Of a run that a person's decision
@@ -35,14 +36,15 @@ def training(recipe: str) -> State[RunSummary] | State[ApprovalResult]:
         AeError: by kind; data/, data.dvc, the champion and the ledger are then unchanged.
     """
     project = find_project()
-    load_recipe(project, recipe, with_keys=True)  # reports every mistake in it before anything starts
-    with training_steps.stage_ahead("validate") as validator:
-        if workspace_holder(project) is None:  # else it would wait as long as this run does, with all that it has imported
+    loaded = load_recipe(project, recipe, with_keys=True)  # reports every mistake in it before anything starts
+    use = RunUse(recipe, loaded.data.dataset)
+    with training_steps.stage_ahead("validate", recipe) as validator:
+        if not would_wait(project, use):  # else it would wait as long as this run does, with all that it has imported
             validator.start()  # it imports Great Expectations while this process imports MLflow
         if requested_version := decision_steps.find_requested_version(recipe):
             return decision_steps.ask_for_approval(recipe, requested_version)
 
-        with flow_run.workspace(project, f"ae run {recipe}"), training_steps.pinned_recipe(project, recipe) as checked:
+        with flow_run.workspace(project, f"ae run {recipe}", use), training_steps.pinned_recipe(project, use) as checked:
             decision_steps.repair_registry(recipe)
             training_steps.report_unknown_code(project)
             decisions_before = count_decisions(project, recipe)

@@ -18,6 +18,7 @@ from aeops.data import dvc
 from aeops.data.listed_recipes import list_recipe
 from aeops.data.near_copies_text import warning_text
 from aeops.data.pipeline_files import write_pipeline_files
+from aeops.data.suite import require_known_severities
 from aeops.errors import UsageError
 from aeops.evaluation.before_training import require_enough_samples, require_named_files, require_whole_seed_record
 from aeops.files import file_sha256
@@ -25,14 +26,13 @@ from aeops.gate.documents import EvidenceDocument, gate_warnings
 from aeops.gate.evidence import read_evidence, read_verdict
 from aeops.machine.child_process import PreloadedProcess, run_module
 from aeops.machine.environment_lock import write_environment_lock
+from aeops.machine.lock import RunUse
 from aeops.machine.progress import BatchFollower, CountFollower, ProgressFollower, finished_rows
 from aeops.machine.step_report import say_progress, say_result
 from aeops.machine.stored_json import read_json
 from aeops.project import Project, find_project
-from aeops.provenance.lineage import (
-    unknown_code_message,
-)
-from aeops.provenance.run_summary import QuarantineCounts, RunSummary, quarantine_counts
+from aeops.provenance.lineage import unknown_code_message
+from aeops.provenance.run_summary import QuarantineCounts, RunSummary, describe_quarantine, quarantine_counts
 from aeops.recipe.reader import Recipe, load_recipe, require_unchanged
 from aeops.registry import ledger
 from aeops.registry.store import open_store
@@ -47,20 +47,26 @@ _recipe_of_run: ContextVar[Recipe | None] = ContextVar("recipe_of_run", default=
 
 
 @contextmanager
-def pinned_recipe(project: Project, recipe: str) -> Iterator[Recipe]:
+def pinned_recipe(project: Project, use: RunUse) -> Iterator[Recipe]:
     """Read and check the recipe once for every step inside; a step fails where its file was changed meanwhile.
 
-    Not before the workspace is held: while a run waits for that, for hours maybe, its recipe may be changed.
+    Not before what it uses is held: while a run waits for that, for hours maybe, its recipe may be changed.
 
     Raises:
-        UsageError: no such recipe, every mistake in it, or params.yaml is no YAML.
+        UsageError: no such recipe, every mistake in it, another dataset than the run holds, or params.yaml is no YAML.
         DataError: a file that its studies read is missing, or another one; or its record of seeds is damaged.
     """
-    checked = load_recipe(project, recipe, with_keys=True)
+    checked = load_recipe(project, use.recipe, with_keys=True)
+    if checked.data.dataset != use.dataset:
+        raise UsageError(
+            f"recipes/{use.recipe}.yaml has another dataset since this run has waited for data/{use.dataset}: type "
+            f"`ae run {use.recipe}` again"
+        )
     dvc.require_path_without_braces(project)
     write_environment_lock(project)
     list_recipe(project, checked)
     write_pipeline_files(project)
+    require_known_severities(checked)
     require_named_files(checked, project)
     require_whole_seed_record(checked, project)
     token = _recipe_of_run.set(checked)
@@ -83,18 +89,19 @@ def load_context(recipe: str) -> tuple[Project, Recipe]:
     return project, checked
 
 
-def start_stage(project: Project, stage: str, *arguments: str) -> None:
-    run_module([f"aeops.stages.{stage}", *arguments], root=project.root, home=project.home, log=stage_log(project, stage))
+def start_stage(project: Project, stage: str, recipe: str, *arguments: str) -> None:
+    log = stage_log(project, stage, recipe)
+    run_module([f"aeops.stages.{stage}", *arguments], root=project.root, home=project.home, log=log)
 
 
-def stage_log(project: Project, stage: str) -> Path:
-    return project.logs / f"{stage}.log"
+def stage_log(project: Project, stage: str, recipe: str) -> Path:
+    return project.logs / f"{stage}-{recipe}.log"
 
 
-def stage_ahead(stage: str) -> PreloadedProcess:
+def stage_ahead(stage: str, recipe: str) -> PreloadedProcess:
     """Prepare the process of a stage that imports for seconds; started early, it imports during the steps before it."""
     project = find_project()
-    return PreloadedProcess(f"aeops.stages.{stage}", root=project.root, home=project.home, log=stage_log(project, stage))
+    return PreloadedProcess(f"aeops.stages.{stage}", root=project.root, home=project.home, log=stage_log(project, stage, recipe))
 
 
 def report_unknown_code(project: Project) -> None:
@@ -115,7 +122,7 @@ def ingest_source(recipe: str) -> None:
         if place := follower.describe():
             say_progress(place)
 
-    run_module(arguments, root=project.root, home=project.home, log=stage_log(project, "ingest"), on_poll=report_progress)
+    run_module(arguments, root=project.root, home=project.home, log=stage_log(project, "ingest", recipe), on_poll=report_progress)
     say_result(ingest_text(read_json(incoming / "dataset.json", "rows")))
 
 
@@ -143,9 +150,11 @@ def validate_incoming(recipe: str, stage: PreloadedProcess) -> None:
     incoming = project.incoming(checked.data.dataset)
     try:
         stage.run(["--recipe", str(project.recipe_file(recipe)), "--incoming", str(incoming)])
-        validation = read_json(project.validation(checked.data.dataset) / "validation.json", "rows")
-        rows = validation["rows"]
-        say_result(f"{rows['accepted']:,} accepted, {rows['quarantined']:,} set aside")
+        validation = read_json(project.validation(checked.data.dataset) / "validation.json", "rows", "warnings")
+        counts = quarantine_counts(validation)
+        aside = "nothing set aside" if counts is None else f"set aside {describe_quarantine(counts)}"
+        told = "".join(f"; warning: {warning}" for warning in validation["warnings"])
+        say_result(f"{validation['rows']['accepted']:,} accepted, {aside}{told}")
         if warning := warning_text(validation.get("near_copies") or {}):
             print(f"warning: {warning} (data.near_copies; all of them: ae audit {recipe})", file=sys.stderr, flush=True)
         shutil.rmtree(incoming)
@@ -323,4 +332,6 @@ def summarise_run(
     }
     if quarantine := read_quarantine(recipe):
         summary["quarantine"] = quarantine
+    if data_warnings := read_json(project.validation(data["dataset"]) / "validation.json", "warnings")["warnings"]:
+        summary["data_warnings"] = data_warnings
     return summary

@@ -40,6 +40,7 @@ TARGETS = {
         "tests/pipeline/test_seeds.py",
         "tests/project/test_new_project.py",
         "tests/pipeline/test_sweep.py",
+        "tests/pipeline/test_two_runs.py",
         "tests/registry/test_forgetting.py",
         "tests/registry/test_killed_registering.py",
         "tests/registry/test_power_cut.py",

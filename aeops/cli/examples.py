@@ -13,7 +13,12 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "seeds": ("ae seeds digits -n 5",),
     "sweep": ("ae sweep digits --over train.learning_rate=0.003,0.006,0.01",),
     "audit": ("ae audit digits --near 0.98",),
-    "quarantine": ("ae quarantine digits", "ae quarantine digits --reason label --json"),
+    "quarantine": (
+        "ae quarantine digits --reason label",
+        'ae quarantine digits --release digits-000003 --why "dark, but real"',
+        'ae quarantine digits --relabel digits-000250=4 --why "a typing error"',
+    ),
+    "suite": ("ae suite digits", 'ae suite digits --accept sample_mean --why "the new lamp"'),
     "forget": ('ae forget digits --ids gone.txt --why "consent withdrawn"',),
     "score": ("ae score digits parts.npy --explain", "ae score digits --inbox"),
     "serve": ("ae serve digits --port 8100",),

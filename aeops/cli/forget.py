@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     for place in left:
         print(f"{'not reached':<12}{place}")
-    print(f"{'next':<12}git add data.dvc && git commit | ae run {recipe.name}")
+    print(f"{'next':<12}git add data.dvc recipes && git commit | ae run {recipe.name}")
     return 0
 
 

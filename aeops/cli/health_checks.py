@@ -19,7 +19,7 @@ from aeops.errors import AeError, DataError
 from aeops.machine import platform_info
 from aeops.machine.access import may_read, may_write, require_writable_checkout, require_writable_state
 from aeops.machine.environment import DISK_SPACE_NEEDED
-from aeops.machine.lock import workspace_holder
+from aeops.machine.lock import runs_in_progress
 from aeops.machine.servers import find_running_prefect
 from aeops.machine.sqlite import read_only_uri
 from aeops.machine.stored_json import find_damaged_files, read_json
@@ -158,10 +158,10 @@ def check_access(project: Project) -> Iterator[HealthCheck]:
 
 def check_lock(project: Project) -> HealthCheck:
     """Report a run that is in progress; it is no fault."""
-    lock_info = workspace_holder(project)
-    if lock_info is None:
+    runs = [f"`{run.get('purpose')}` is in progress in process {run.get('pid')}" for run in runs_in_progress(project)]
+    if not runs:
         return HealthCheck("good", "run", "none in progress")
-    return HealthCheck("note", "run", f"`{lock_info.get('purpose')}` is in progress in process {lock_info.get('pid')}")
+    return HealthCheck("note", "run", "; ".join(runs))
 
 
 def check_code(project: Project) -> HealthCheck:

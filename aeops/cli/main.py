@@ -46,6 +46,7 @@ from aeops.cli import (
     show,
     sign,
     status,
+    suite,
     sweep,
     ui,
     up,
@@ -58,7 +59,7 @@ from aeops.terminal import VOLUME_VARIABLE, escaped_output, is_verbose
 
 OUTPUT = 1  # file descriptor
 COMMAND_GROUPS = {
-    "train": (init, new, run, plan, recipes, recipe, recalibrate, seeds, sweep, audit, quarantine, forget),
+    "train": (init, new, run, plan, recipes, recipe, recalibrate, seeds, sweep, audit, quarantine, suite, forget),
     "use": (score, serve, embed, compress, decompress),
     "versions": (show, compare, approve, reject, rollback, retire, rebuild, sign),
     "why and when": (why, history, ledger),

@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
         from aeops.errors import GateError
         from aeops.machine.access import require_writable_checkout
         from aeops.machine.environment import prepare_environment, require_disk_space
-        from aeops.machine.lock import run_lock
+        from aeops.machine.lock import RunUse, run_lock
         from aeops.recipe.reader import load_recipe
         from aeops.registry.aliases import CHAMPION
         from aeops.registry.version_state import WAITING
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         require_disk_space(project)
         require_writable_checkout(project)
         prepare_environment(project)
-        with run_lock(project, f"ae recalibrate {arguments.recipe}"):
+        with run_lock(project, f"ae recalibrate {recipe.name}", RunUse(recipe.name, recipe.data.dataset)):
             settings = threshold_settings(project, recipe, arguments.rate, arguments.on)
             paths = {f"threshold.{key}": value for key, value in settings.items()}
             with changed_recipe(project, recipe, paths) as change:

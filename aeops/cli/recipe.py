@@ -37,6 +37,7 @@ def run_check(arguments: argparse.Namespace) -> int:
         DataError: a file that a recipe names is missing, or another one.
     """
     from aeops.data.dvc import require_path_without_braces
+    from aeops.data.suite import require_known_severities
     from aeops.errors import UsageError
     from aeops.evaluation.before_training import require_named_files, require_whole_seed_record
     from aeops.project import find_project
@@ -47,6 +48,7 @@ def run_check(arguments: argparse.Namespace) -> int:
     for given in arguments.recipe:
         try:
             recipe = load_recipe(project, recipe_name(project.recipes, given), with_keys=True)
+            require_known_severities(recipe)
             recipes.append(recipe)
         except UsageError as error:
             mistakes.append(str(error))

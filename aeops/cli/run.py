@@ -50,12 +50,13 @@ def run(arguments: argparse.Namespace) -> int:
         from aeops.data.dvc import require_path_without_braces
         from aeops.data.listed_recipes import list_recipe
         from aeops.data.pipeline_files import write_pipeline_files
+        from aeops.data.suite import require_known_severities
         from aeops.errors import GateError
         from aeops.evaluation.before_training import require_named_files, require_whole_seed_record
         from aeops.machine.access import require_writable_checkout
         from aeops.machine.environment import prepare_environment, require_disk_space
         from aeops.machine.environment_lock import write_environment_lock
-        from aeops.machine.lock import run_lock
+        from aeops.machine.lock import RunUse, run_lock
         from aeops.provenance.last_run import unchanged_summary
         from aeops.recipe.reader import load_recipe
         from aeops.registry.aliases import CHAMPION
@@ -65,13 +66,15 @@ def run(arguments: argparse.Namespace) -> int:
         project = find_project()
         recipe = load_recipe(project, arguments.recipe, with_keys=True)
         require_path_without_braces(project)
+        require_known_severities(recipe)
         require_named_files(recipe, project)
         require_whole_seed_record(recipe, project)
         report_problems(project)
         require_disk_space(project)
         require_writable_checkout(project)
         prepare_environment(project)
-        with run_lock(project, f"ae run {arguments.recipe}"), changed_recipe(project, recipe, settings) as change:
+        use = RunUse(recipe.name, str(settings.get("data.dataset", recipe.data.dataset)))
+        with run_lock(project, f"ae run {recipe.name}", use), changed_recipe(project, recipe, settings) as change:
             write_environment_lock(project)
             list_recipe(project, load_recipe(project, recipe.name))
             write_pipeline_files(project)
@@ -154,7 +157,11 @@ def show_summary(summary: "RunSummary", seconds: float) -> None:
     data = summary["data"]
     console.print(f"data       {data['dataset']} {data['content_sha256'][:12]} (DVC {data['dvc_md5'][:12]})")
     if "quarantine" in summary:
-        console.print(f"set aside  {quarantine_line(summary['quarantine'])}")
+        console.print(f"set aside  {quarantine_line(summary['recipe'], summary['quarantine'])}")
+    if data_warnings := summary.get("data_warnings", []):
+        console.print(
+            reasons_text("warning", ["the data is not as expected, which is only told", *data_warnings]), style="yellow"
+        )
     console.print(f"threshold  {false_alarm_line(summary['metrics'])}")
     console.print(reasons_text("compared", comparison_lines(summary["comparison"])))
     console.print(reasons_text("verdict", [summary["verdict"], *summary["reasons"]]))
@@ -169,13 +176,11 @@ def show_summary(summary: "RunSummary", seconds: float) -> None:
     console.print(f"next       {next_commands(summary['recipe'], summary['version'], summary['state'])}")
 
 
-def quarantine_line(quarantine: "QuarantineCounts") -> str:
-    """Return how many samples validation has set aside, why, and where they are."""
-    reasons = ", ".join(f"{name} ({count})" for name, count in quarantine["reasons"].items())
-    return (
-        f"{quarantine['count']:,} of {quarantine['given']:,} samples, by the expectations {reasons}: see {quarantine['folder']} "
-        "in the state folder"
-    )
+def quarantine_line(recipe: str, quarantine: "QuarantineCounts") -> str:
+    """Return how many samples validation has set aside, why, and the command that lists them."""
+    from aeops.provenance.run_summary import describe_quarantine
+
+    return f"{describe_quarantine(quarantine)}: ae quarantine {recipe}"
 
 
 def reasons_text(title: str, lines: list[str]) -> "Text":

@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     from aeops.cli.recipe_names import require_recipe_name
     from aeops.errors import UsageError
-    from aeops.machine.lock import workspace_holder
+    from aeops.machine.lock import runs_in_progress
     from aeops.project import find_project
     from aeops.recipe.reader import recipe_names
     from aeops.registry.store import open_store
@@ -44,14 +44,13 @@ def run(arguments: argparse.Namespace) -> int:
     store = open_store(project)
     runs = [run for name in names for run in store.runs(name, arguments.n)]
     runs.sort(key=lambda one: one.started_at, reverse=True)
-    holder = workspace_holder(project)
-    in_progress = None if holder is None else {"purpose": holder.get("purpose"), "pid": holder.get("pid")}
+    in_progress = [{"purpose": holder.get("purpose"), "pid": holder.get("pid")} for holder in runs_in_progress(project)]
     if arguments.json:
         rows = [asdict(one) | {"started_at": one.started_at.isoformat(), "url": store.run_url(one.run_id)} for one in runs]
         print_json({"in_progress": in_progress, "runs": rows})
         return 0
-    if in_progress is not None:
-        print(f"in progress: `{in_progress['purpose']}` in process {in_progress['pid']}")
+    for holder in in_progress:
+        print(f"in progress: `{holder['purpose']}` in process {holder['pid']}")
     print_runs(runs)
     return 0
 

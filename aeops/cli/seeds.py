@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
         from aeops.evaluation.before_training import require_named_files
         from aeops.machine.access import require_writable_checkout
         from aeops.machine.environment import prepare_environment, require_disk_space
-        from aeops.machine.lock import run_lock
+        from aeops.machine.lock import RunUse, run_lock
         from aeops.recipe.reader import load_recipe
         from aeops.seeds.seed_measurement import measure_seeds
         from aeops.seeds.seed_runs import choose_seeds
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         require_disk_space(project)
         require_writable_checkout(project)
         prepare_environment(project)
-        with run_lock(project, f"ae seeds {recipe.name}"):
+        with run_lock(project, f"ae seeds {recipe.name}", RunUse(recipe.name, recipe.data.dataset)):
             record = measure_seeds(project, recipe, seeds)
     if arguments.json:
         print_json({**record, "margins": margin_lines(recipe, record), "record": str(project.seed_record(recipe.name))})

@@ -97,7 +97,7 @@ def train(
     from aeops.evaluation.before_training import require_named_files
     from aeops.machine.access import require_writable_checkout
     from aeops.machine.environment import prepare_environment, require_disk_space
-    from aeops.machine.lock import run_lock
+    from aeops.machine.lock import RunUse, run_lock
     from aeops.registry.store import open_store
     from aeops.sweeps.run_sweep import Pool, open_folder, require_accepted_data, run_sweep
     from aeops.sweeps.sweep_record import record_sweep
@@ -108,7 +108,7 @@ def train(
     require_disk_space(project)
     require_writable_checkout(project)
     prepare_environment(project)
-    with run_lock(project, f"ae sweep {recipe.name}"):
+    with run_lock(project, f"ae sweep {recipe.name}", RunUse(recipe.name, recipe.data.dataset)):
         store = open_store(project)  # before the trainings: a store that cannot be written is said at once
         folder = open_folder(project, recipe)
         outcome = run_sweep(folder, plan, Pool(workers, deadline))

@@ -86,13 +86,14 @@ def _dataset_page(
         parts.append(
             f'<h2>{escape(suite)}</h2><p class="quiet"><a href="{escape(details)}">Details of Great Expectations</a></p>'
         )
-        parts.append(_table_html(("Expectation", "Allowed", "Found", ""), list(map(_check_row_html, results))))
+        parts.append(_table_html(("Expectation", "Severity", "Allowed", "Found", ""), list(map(_check_row_html, results))))
     return _page_html(f"Data validation: {escape(dataset)}", "\n".join(parts))
 
 
 def _check_row_html(result: ExpectationResult) -> str:
     outcome = "met" if result.is_success else "broken"
-    texts = map(escape, (result.check.name, result.check.expected_text, result.observed_text()))
+    check = result.check
+    texts = map(escape, (check.name, check.severity, check.expected_text, result.observed_text()))
     return f'<tr><td>{"</td><td>".join(texts)}</td><td class="{outcome}">{outcome}</td></tr>'
 
 

@@ -1,6 +1,11 @@
-"""The only module that calls DVC: its command line, in a subprocess. Call it while holding the run lock."""
+"""The only module that calls DVC: its command line, in a subprocess. Call it while holding the run lock of what it touches.
+
+Runs of several recipes may call it at once. DVC has a lock of its own, which it gives back while a stage's command works, and
+claims of the paths that a stage reads and writes; whoever reads or changes data.dvc and dvc.lock here takes that lock, too.
+"""
 
 import configparser
+import fcntl
 import functools
 import hashlib
 import io
@@ -10,19 +15,25 @@ import re
 import stat
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from aeops.data.pipeline_files import record_python
 from aeops.data.stage_code import STAGES, write_code_hashes
 from aeops.errors import DataError, InfrastructureError, TransientError, UsageError
 from aeops.files import atomic_write, data_sha256, make_folder, sync_tree, write_json
 from aeops.machine.child_process import run_module
+from aeops.machine.lock import file_lock
+from aeops.machine.process_identity import parse_identity, this_process
 from aeops.machine.stored_json import read_json_if_whole
 from aeops.project import Project
 
+BUSY = re.compile(r"is busy, it is being blocked by")  # in DVC's last lines: another DVC uses a path
+BUSY_SECONDS = 2.0  # until it is tried again
 # In DVC's last lines, of what may pass by itself: a stage that was killed, another DVC at work.
 PASSING_FAILURES = re.compile(r"exited with (?:-\d+|137|143)\b|[Uu]nable to acquire lock")
 
@@ -46,22 +57,88 @@ def dvc(project: Project, *arguments: str, on_poll: Callable[[], None] | None = 
         AeError: what a stage in it reported, else as `run_module` does with DVC's last lines.
     """
     free_stale_lock(project)
-    keep_state_in_home(project)
-    use_own_settings(project)
-    record_python(project)
-    log = project.logs / f"dvc-{arguments[0]}.log"
-    try:
-        with _synced_writes(project, arguments[0]):
-            return run_module(["dvc", *arguments], root=project.root, home=project.home, log=log, on_poll=on_poll)
-    except InfrastructureError as error:
-        if PASSING_FAILURES.search(str(error)):
-            raise TransientError(str(error)) from error
-        raise
+    with file_lock(project, "dvc-settings"):
+        keep_state_in_home(project)
+        use_own_settings(project)
+        record_python(project)
+    log = project.logs / log_name(arguments)
+    while True:
+        try:
+            with _synced_writes(project, arguments[0]):
+                command = ["dvc", "--wait-for-lock", *arguments]
+                return run_module(command, root=project.root, home=project.home, log=log, on_poll=on_poll)
+        except InfrastructureError as error:
+            if BUSY.search(str(error)):  # such as the entries of data.dvc, which DVC claims all at once
+                time.sleep(BUSY_SECONDS)
+                continue
+            if PASSING_FAILURES.search(str(error)):
+                raise TransientError(str(error)) from error
+            raise
+
+
+def log_name(arguments: Sequence[str]) -> str:
+    """Return the name of the file with a command's output: of each recipe or dataset its own, as runs may work at once.
+
+    >>> log_name(["repro", "--single-item", "train@digits"]), log_name(["add", "data/digits"]), log_name(["gc"])
+    ('dvc-repro-digits.log', 'dvc-add-digits.log', 'dvc-gc.log')
+    """
+    name = re.split("[@/]", arguments[-1])[-1] if len(arguments) > 1 else ""
+    return f"dvc-{arguments[0]}-{name}.log" if name else f"dvc-{arguments[0]}.log"
+
+
+_own_locks: dict[Path, int] = {}  # of this process, so that what holds DVC's lock may call what takes it
+
+
+@contextmanager
+def dvc_lock(project: Project) -> Iterator[None]:
+    """Hold DVC's own lock, so that no DVC changes data.dvc, dvc.lock or its cache meanwhile; never while calling `dvc`.
+
+    The file is that of DVC's library zc.lockfile, which takes it by flock, as is done here.
+    """
+    file = project.root / ".dvc" / "tmp" / "lock"
+    if _own_locks.get(file) == os.getpid():
+        yield
+        return
+    if not file.is_file() and not os.access(project.root / ".dvc", os.W_OK):  # of who may only read, where no DVC has run
+        yield
+        return
+    make_folder(file.parent)
+    with file.open("r" if file.is_file() else "a", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _own_locks[file] = os.getpid()
+        try:
+            yield
+        finally:
+            del _own_locks[file]
 
 
 def free_stale_lock(project: Project) -> None:
-    """Remove the lock that a killed DVC left: whoever holds the run lock is the only one who may be running DVC here."""
-    (project.root / ".dvc" / "tmp" / "rwlock").unlink(missing_ok=True)
+    """Remove the claims of killed DVCs from the file where DVC keeps them; one that cannot be read was left by a killed one."""
+    file = project.root / ".dvc" / "tmp" / "rwlock"
+    if not file.is_file():
+        return
+    with (file.parent / "rwlock.lock").open("a", encoding="utf-8") as guard:  # which DVC holds while it changes the file
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        try:
+            claims = json.loads(file.read_text(encoding="utf-8"))
+            writers = {path: claim for path, claim in claims.get("write", {}).items() if _is_running(claim)}
+            readers = {path: [one for one in found if _is_running(one)] for path, found in claims.get("read", {}).items()}
+        except (ValueError, AttributeError, TypeError, FileNotFoundError):
+            file.unlink(missing_ok=True)
+            return
+        readers = {path: found for path, found in readers.items() if found}
+        if writers or readers:
+            atomic_write(file, json.dumps({"write": writers, "read": readers}))
+        else:
+            file.unlink()
+
+
+def _is_running(claim: dict[str, Any]) -> bool:
+    """Return whether the process of a claim is a DVC at work, and not another one that has got its number since."""
+    try:
+        return any("dvc" in word for word in psutil.Process(int(claim["pid"])).cmdline())
+    except (psutil.Error, KeyError, ValueError):
+        return False
 
 
 def keep_state_in_home(project: Project) -> None:
@@ -181,6 +258,11 @@ def _register(project: Project, dataset: str) -> list[str]:
 
     Older versions of this package had one entry for the whole of data/: it becomes one for each folder there.
     """
+    with dvc_lock(project):
+        return _add_entry(project, dataset)
+
+
+def _add_entry(project: Project, dataset: str) -> list[str]:
     file = project.root / DATA_FILE
     outs = _data_entries(project) if file.is_file() else []
     known, names = {entry["path"] for entry in outs}, [dataset]
@@ -233,7 +315,8 @@ def dataset_hash(project: Project, dataset: str) -> str:
 
 
 def _data_entries(project: Project) -> list[dict[str, Any]]:
-    return list(_parse_dvc_file(project.root / DATA_FILE)["outs"])
+    with dvc_lock(project):
+        return list(_parse_dvc_file(project.root / DATA_FILE)["outs"])
 
 
 def require_whole_files(project: Project) -> None:
@@ -242,10 +325,11 @@ def require_whole_files(project: Project) -> None:
     Raises:
         DataError: one is empty, cut or altered; names it and the command to type.
     """
-    for name in (DATA_FILE, LOCK_FILE):
-        path = project.root / name
-        if path.is_file():
-            _parse_dvc_file(path)
+    with dvc_lock(project):
+        for name in (DATA_FILE, LOCK_FILE):
+            path = project.root / name
+            if path.is_file():
+                _parse_dvc_file(path)
 
 
 def _parse_dvc_file(path: Path) -> dict[str, Any]:
@@ -329,17 +413,21 @@ def _synced_writes(project: Project, command: str) -> Iterator[None]:
     """Put what DVC writes in this block on the disk, which it does not do itself; first drop what an interrupted one left torn.
 
     DVC takes a file of its cache or remote for whole because it has the right name, so a file that a power failure has emptied
-    would be pushed and checked out. While DVC writes, a record says since when.
+    would be pushed and checked out. While DVC writes, a record says since when, one for each process.
     """
     if command not in WRITING_COMMANDS:
         yield
         return
-    record_file = project.home / "dvc-writes.json"
-    record = read_json_if_whole(record_file, "since")
-    if record is not None:
-        _remove_torn_files(project, record["since"])
-    since = time.time() - CLOCK_RESOLUTION
-    write_json(record_file, {"since": since})
+    with dvc_lock(project):
+        for interrupted in _interrupted_writes(project):
+            record = read_json_if_whole(interrupted, "since")
+            if record is not None:
+                _remove_torn_files(project, record["since"])
+            interrupted.unlink()
+    since, process = time.time() - CLOCK_RESOLUTION, this_process()
+    record_file = project.home / "dvc-writes" / f"{process.pid}.json"
+    make_folder(record_file.parent)
+    write_json(record_file, {"since": since, "process": process.text})
     yield
     for folder in (*stored_folders(project), project.root / "artifacts", project.root / "data"):
         if folder.is_dir():
@@ -348,6 +436,17 @@ def _synced_writes(project: Project, command: str) -> Iterator[None]:
         if (project.root / name).is_file():
             sync_tree(project.root / name, project.root, since)
     record_file.unlink()
+
+
+def _interrupted_writes(project: Project) -> list[Path]:
+    """Return the records of writes that did not come to their end: those of ended processes, and what an older version wrote."""
+    records = [project.home / "dvc-writes.json"]
+    for file in sorted((project.home / "dvc-writes").glob("*.json")):
+        record = read_json_if_whole(file, "process")
+        identity = parse_identity(str(record["process"])) if record is not None else None
+        if identity is None or identity.is_dead() or identity == this_process():
+            records.append(file)
+    return [file for file in records if file.is_file()]
 
 
 def stored_folders(project: Project) -> list[Path]:

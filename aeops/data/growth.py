@@ -9,7 +9,9 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from itertools import compress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,8 @@ import pandas as pd
 
 from aeops.data.dataset import SHARD_BYTES, read_index, require_receipt
 from aeops.data.forgotten import ForgottenSamples, read_forgotten
+from aeops.data.judged_samples import relabel
+from aeops.data.rejudging import Judged
 from aeops.data.retention import FirstDays, expired_by_time, read_first_days
 from aeops.data.shards import describe_input
 from aeops.data.source_record import SourceRecord
@@ -30,6 +34,7 @@ from aeops.recipe.reader import Recipe
 from aeops.recipe.sections import ACCEPT, SKIP
 
 KEPT_FILE = "kept.parquet"  # of an incoming dataset: the rows of the accepted index that stay
+JUDGEMENTS_KEY = "judgements_sha256"  # of an incoming dataset.json: SHA-256 of the file of judgements, as its ingest knew it
 NEXT_NUMBER = (
     "next_number"  # key of dataset.json: the next id by number, where that is not the one after the highest that is there
 )
@@ -87,6 +92,8 @@ class GrowthPlan:
         first_days: the day of each sample's first ingest, where the recipe keeps samples by that.
         forgotten: what may not come back.
         refused: kept samples that lost their place -> the reason.
+        judged: what people have decided.
+        rejudged: ids of accepted samples of which they have decided otherwise since: those are judged and written again.
     """
 
     base: Base | None
@@ -99,6 +106,8 @@ class GrowthPlan:
     counts: dict[str, int] = field(default_factory=dict)
     first_days: FirstDays | None = None
     refused: dict[str, str] = field(default_factory=dict)
+    judged: Judged = field(default_factory=Judged)
+    rejudged: set[str] = field(default_factory=set)
 
     def left_out(self) -> dict[str, list[str]]:
         """Return content -> ids of all that was read and is not among what stays."""
@@ -110,7 +119,14 @@ class GrowthPlan:
 
 
 def plan_growth(
-    samples: SourceSamples, base: Base | None, record: SourceRecord | None, recipe: Recipe, dataset: Path, today: date
+    samples: SourceSamples,
+    base: Base | None,
+    record: SourceRecord | None,
+    recipe: Recipe,
+    dataset: Path,
+    today: date,
+    judged: Judged | None = None,
+    left_out: Mapping[str, list[str]] = MappingProxyType({}),
 ) -> GrowthPlan:
     """Say what becomes of the samples of a reading.
 
@@ -121,18 +137,23 @@ def plan_growth(
         recipe: its sections data and input.
         dataset: the folder of the accepted dataset; it may not exist.
         today: the day of this ingest.
+        judged: what people have decided; None: nothing.
+        left_out: contents that the last reading did not bring in -> the numbers they had, whatever the settings are now.
     """
+    judged = judged or Judged()
     sha256 = [digest for _, block in samples.blocks(SHARD_BYTES) for digest in sample_sha256(block)]
     if base is not None and samples.ids is None and not set(sha256) & set(base.index["sha256"]):
         base = None  # another set altogether: its numbers begin anew
     plan = GrowthPlan(
         base=base,
-        ids=_numbered(sha256, base, record, recipe.data.dataset) if samples.ids is None else list(samples.ids),
+        ids=_numbered(sha256, base, left_out, judged, recipe.data.dataset) if samples.ids is None else list(samples.ids),
         sha256=sha256,
         labels=None if samples.labels is None else samples.labels.copy(),
         written=np.ones(len(sha256), bool),
         kept=pd.DataFrame() if base is None else base.index.iloc[:0],
         forgotten=read_forgotten(dataset),
+        judged=judged,
+        rejudged=set() if base is None or record is None else judged.changed(base.index["id"], record.judged),
     )
     if samples.ids is None and recipe.on_duplicate != ACCEPT:
         plan.counts["corrected_labels"] = _take_last_labels(plan)
@@ -141,7 +162,8 @@ def plan_growth(
         _keep_known(plan, samples, base, recipe)
     if recipe.on_duplicate == SKIP:
         _skip_copies(plan)
-    plan.counts["new"] = int(plan.written.sum()) - plan.counts.get("replaced", 0)
+    plan.counts["rejudged"] = sum(identity in plan.rejudged for identity in compress(plan.ids, plan.written))
+    plan.counts["new"] = int(plan.written.sum()) - plan.counts.get("replaced", 0) - plan.counts["rejudged"]
     plan.counts = {name: count for name, count in plan.counts.items() if count}
     return plan
 
@@ -149,17 +171,21 @@ def plan_growth(
 # ---------------------------------------------------------------- identity
 
 
-def _numbered(sha256: list[str], base: Base | None, record: SourceRecord | None, dataset: str) -> list[str]:
-    """Return an id for each sample that came with none: the number that its content was given before, else the next one."""
+def _numbered(sha256: list[str], base: Base | None, left_out: Mapping[str, list[str]], judged: Judged, dataset: str) -> list[str]:
+    """Return an id for each sample that came with none: the number that its content was given before, else the next one.
+
+    Numbers of what was left out are in the record, and those that people have judged in the file of judgements, too.
+    """
     known: dict[str, deque[str]] = {}
     names = set[str]()
     if base is not None:
         for identity, digest in zip(base.index["id"], base.index["sha256"], strict=True):
             known.setdefault(digest, deque()).append(identity)
         names = set(base.index["id"])
-        for digest, ids in record.left_out.items() if record is not None else ():
-            known.setdefault(digest, deque()).extend(identity for identity in ids if identity not in names)
-            names.update(ids)
+        for earlier in (left_out, judged.ids_of_contents()):
+            for digest, ids in earlier.items():
+                known.setdefault(digest, deque()).extend(identity for identity in ids if identity not in names)
+                names.update(ids)
     number, ids = max(first_free_number(names, dataset), 0 if base is None else next_number(base, dataset)), []
     for digest in sha256:
         if known.get(digest):
@@ -222,7 +248,7 @@ def _leave_out(plan: GrowthPlan, samples: SourceSamples, recipe: Recipe, folder:
 
 def _keep_known(plan: GrowthPlan, samples: SourceSamples, base: Base, recipe: Recipe) -> None:
     """Let what the base holds stay where it is, with the labels and groups of today."""
-    rows = base.index.set_index("id", drop=False)
+    rows = base.index[~base.index["id"].isin(plan.rejudged)].set_index("id", drop=False)
     read = pd.DataFrame({"id": list(plan.ids), "sha256": plan.sha256, "position": np.arange(len(plan.ids))})
     read = read[plan.written].set_index("id", drop=False)
     known = read.index.intersection(rows.index)
@@ -280,8 +306,10 @@ def _with_facts(rows: pd.DataFrame, facts: pd.DataFrame, plan: GrowthPlan, recip
         rows.loc[moved, "split"] = np.where(is_test[moved], "test", drawn)
     if "label" in facts:
         new = facts["label"].astype("Int64").array
-        plan.counts["relabelled"] = int((new != rows["label"].array).fillna(True).sum())
+        before = rows["label"].array
         rows["label"] = new
+        rows, _ = relabel(rows, plan.judged.standings, recipe)
+        plan.counts["relabelled"] = int((rows["label"].array != before).fillna(True).sum())
         if recipe.data.labels:
             unknown = ~rows["label"].isin(list(recipe.data.labels))
             for name, label in rows.loc[unknown, "label"].items():

@@ -8,6 +8,7 @@ from typing import Any
 from aeops.data.own_code import OWN_STAGES, stage_suffixes
 from aeops.errors import UsageError
 from aeops.files import atomic_write
+from aeops.machine.lock import PROJECT_FILES_LOCK, file_lock
 from aeops.plugins import own_parts
 from aeops.project import Project
 from aeops.recipe.reader import Recipe, load_recipe
@@ -20,11 +21,16 @@ RECIPES_TEXT = re.compile(r"^recipes:[^\n]*\n(?:[ \t]+[^\n]*\n)*", re.MULTILINE)
 def list_recipe(project: Project, recipe: Recipe) -> bool:
     """Let params.yaml name the recipe with its dataset, and no recipe whose file is gone; return whether the file has changed.
 
-    Its other lines stay as they are. Call it while holding the run lock.
+    Its other lines stay as they are.
 
     Raises:
         UsageError: params.yaml is no YAML, or holds something else than a mapping.
     """
+    with file_lock(project, PROJECT_FILES_LOCK):
+        return _list_recipe(project, recipe)
+
+
+def _list_recipe(project: Project, recipe: Recipe) -> bool:
     file = project.root / PARAMS_FILE
     text = file.read_text(encoding="utf-8") if file.is_file() else ""
     listed = listed_recipes(project)

@@ -7,6 +7,7 @@ from pathlib import Path
 from aeops.data.listed_recipes import listed_recipes
 from aeops.data.own_code import OWN_STAGES
 from aeops.files import atomic_write
+from aeops.machine.lock import PROJECT_FILES_LOCK, file_lock
 from aeops.plugins import own_parts
 from aeops.project import Project
 from aeops.project_files.templates import PIPELINE_FILES, is_own_file, read_template
@@ -65,15 +66,16 @@ def metrics_and_plots(recipes: Iterable[str]) -> str:
 def write_pipeline_files(project: Project) -> list[str]:
     """Write those that are missing or that another version of this package wrote; return their paths.
 
-    A dvc.yaml that a person wrote stays as it is. Call it while holding the run lock.
+    A dvc.yaml that a person wrote stays as it is.
     """
     written = []
-    for path in PIPELINE_FILES:
-        file, text = project.root / path, pipeline_text(path, project.root)
-        if file.is_file() and (not is_own_file(file) or file.read_text(encoding="utf-8") == text):
-            continue
-        atomic_write(file, text)
-        written.append(path)
+    with file_lock(project, PROJECT_FILES_LOCK):
+        for path in PIPELINE_FILES:
+            file, text = project.root / path, pipeline_text(path, project.root)
+            if file.is_file() and (not is_own_file(file) or file.read_text(encoding="utf-8") == text):
+                continue
+            atomic_write(file, text)
+            written.append(path)
     return written
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ae_models.spec import InputSpec
@@ -13,8 +14,10 @@ from aeops.data.array_files import write_parquet
 from aeops.data.dataset import read_shards
 from aeops.data.shards import read_input, write_blocks
 from aeops.files import atomic_folder, write_json
+from aeops.kinds.interface import load_kind
 from aeops.machine.stored_json import read_json
 
+MAX_VALUE_CHARACTERS = 200  # of a sample as a person reads it
 INTERVALS_FILE = "intervals.json"  # of a series: its bad steps in a row, by machine and reasons
 STATISTIC_COLUMNS = (  # an index has those of its kind
     *("shape", "dtype", "low", "high", "mean", "std", "nans", "characters", "letters", "filled", "readable"),
@@ -29,7 +32,9 @@ def write_quarantine(
     reasons: dict[str, list[str]],
     set_aside: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """Write rows.parquet (id, reasons, label, source, statistics), and in its order samples.npy, (n, ...), or .parquet.
+    """Write rows.parquet (id, reasons, label, source, sha256, statistics, values), and in its order samples.npy or .parquet.
+
+    `values` is what a person reads of a sample where it is not drawn.
 
     What could not become a sample stands behind the samples in rows.parquet, and has none in the other file.
 
@@ -44,21 +49,27 @@ def write_quarantine(
     """
     rows = index[index["id"].isin(list(reasons))]
     statistics = [name for name in STATISTIC_COLUMNS if name in rows]
-    table = rows[["id", "label", "source", *statistics]].copy()
+    table = rows[["id", "label", "source", "sha256", *statistics]].copy()
     table.insert(1, "reasons", list(map(reasons.__getitem__, rows["id"])))
     description = read_json(incoming_dataset / "dataset.json")
+    spec = read_input(description)
+    table["values"] = [text for _, block in read_shards(incoming_dataset, rows) for text in _brief_values(block, spec)]
     if set_aside:
         no_samples = {"id": list(set_aside), "reasons": [[reason] for reason in set_aside.values()]}
         names = pd.DataFrame(no_samples).assign(source=description["source"]["origin"])
         table = pd.concat([table, names.reindex(columns=table.columns)], ignore_index=True).astype({"label": "Int64"})
     blocks = (block for _, block in read_shards(incoming_dataset, rows))
-    intervals = _series_intervals(table, read_input(description)) if "every" in description else None
+    intervals = _series_intervals(table, spec) if "every" in description else None
     with atomic_folder(path) as folder:
         if intervals is not None:
             write_json(folder / INTERVALS_FILE, intervals)
         write_parquet(folder / "rows.parquet", table)
         if reasons:
-            write_blocks(folder, "samples", len(rows), blocks, description["dtype"], read_input(description))
+            write_blocks(folder, "samples", len(rows), blocks, description["dtype"], spec)
+
+
+def _brief_values(block: np.ndarray, spec: InputSpec) -> list[str]:
+    return [text[:MAX_VALUE_CHARACTERS] for text in load_kind(spec.kind).briefly(block, spec)]
 
 
 def _series_intervals(table: pd.DataFrame, spec: InputSpec) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """A new version of an accepted dataset without some of its samples, which may not come back."""
 
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -17,6 +17,7 @@ from aeops.data.dataset import (
 )
 from aeops.data.forgotten import read_forgotten
 from aeops.data.growth import NEXT_NUMBER, first_free_number
+from aeops.data.judgements import count_judged, last_word, read_judgements
 from aeops.data.kept_shards import keep_shards
 from aeops.data.retention import FIRST_DAYS_FILE
 from aeops.data.shards import read_input
@@ -59,6 +60,7 @@ def drop_samples(project: Project, dataset: str, ids: Collection[str], contents:
             write_parquet(new / FIRST_DAYS_FILE, days[~days["id"].isin(list(ids))])
         receipt = read_json(folder / RECEIPT_FILE, "rows")
         receipt["rows"] |= {"given": len(stays), "accepted": len(stays), "quarantined": 0}
+        receipt["rows"] = _without_judged(receipt["rows"], project, dataset, ids)
         content = content_sha256(new)
         write_json(new / RECEIPT_FILE, receipt | {"content_sha256": content})
         before = content_sha256(folder)
@@ -67,6 +69,14 @@ def drop_samples(project: Project, dataset: str, ids: Collection[str], contents:
     finally:
         shutil.rmtree(staging_folder(folder), ignore_errors=True)
     return content
+
+
+def _without_judged(rows: Mapping[str, int], project: Project, dataset: str, ids: Collection[str]) -> dict[str, int]:
+    """Return a receipt's counts without the judgements of some samples, which are forgotten after this."""
+    standings = last_word(one for one in read_judgements(project, dataset) if one.id in ids)
+    gone = count_judged(standings)
+    counts = {name: count - gone.get(name, 0) for name, count in rows.items()}
+    return {name: count for name, count in counts.items() if count > 0 or name not in gone}
 
 
 def _write_rest(folder: Path, new: Path, index: pd.DataFrame, stays: pd.DataFrame) -> None:

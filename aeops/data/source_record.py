@@ -57,6 +57,7 @@ class SourceRecord:
         files: by their roles.
         oldest_day: ISO day of the first ingest of the oldest sample, where the recipe keeps samples by that.
         left_out: SHA-256 of contents that were read and not accepted -> the ids that they were given.
+        judged: what people had decided, as `Judged.digests`.
     """
 
     settings_sha256: str
@@ -65,6 +66,7 @@ class SourceRecord:
     files: Mapping[str, FileRecord] = field(default_factory=dict)
     oldest_day: str | None = None
     left_out: Mapping[str, list[str]] = field(default_factory=dict)
+    judged: Mapping[str, str] = field(default_factory=dict)
 
     def unchanged(self, role: str, stamp: Stamp | None) -> FileRecord | None:
         """Return what is known of a file; None where it is another one now, or may be."""
@@ -125,6 +127,7 @@ def read_record(project: Project, dataset: str) -> SourceRecord | None:
         files,
         document.get("oldest_day"),
         document.get("left_out", {}),
+        document.get("judged", {}),
     )
 
 
@@ -137,6 +140,7 @@ def write_incoming(project: Project, dataset: str, record: SourceRecord) -> None
         "written_ns": record.written_ns,
         "oldest_day": record.oldest_day,
         "left_out": record.left_out,
+        "judged": record.judged,
         "files": {role: [*known.stamp, known.sha256, known.samples] for role, known in record.files.items()},
     }
     _write(incoming_file(project, dataset), document)

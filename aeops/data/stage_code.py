@@ -19,6 +19,7 @@ from pathlib import Path
 from aeops.errors import UsageError
 from aeops.files import atomic_write, data_sha256, file_sha256
 from aeops.machine.entry_point import run_main
+from aeops.machine.lock import PROJECT_FILES_LOCK, file_lock
 from aeops.machine.source_files import is_within, module_file, reexported_names, source_files
 from aeops.project import Project, find_project
 
@@ -113,14 +114,15 @@ def code_hashes(root: Path) -> dict[str, str]:
 
 def write_code_hashes(project: Project) -> bool:
     """Write the hashes to the project's params.yaml, whose other lines stay as they are; return whether the file has changed."""
-    file = project.root / "params.yaml"
-    old_text = ""
-    if file.is_file():
-        old_text = file.read_text(encoding="utf-8")
-    new_text = with_code_hashes(old_text, code_hashes(project.root))
-    if new_text == old_text:
-        return False
-    atomic_write(file, new_text)
+    file, hashes = project.root / "params.yaml", code_hashes(project.root)
+    with file_lock(project, PROJECT_FILES_LOCK):
+        old_text = ""
+        if file.is_file():
+            old_text = file.read_text(encoding="utf-8")
+        new_text = with_code_hashes(old_text, hashes)
+        if new_text == old_text:
+            return False
+        atomic_write(file, new_text)
     return True
 
 

@@ -3,9 +3,10 @@
 Great Expectations takes seconds to import: only the stage that validates imports this.
 """
 
+import math
 import shutil
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from great_expectations.data_context.types.base import (
 
 from ae_models.spec import BOOLEAN, InputSpec
 from aeops.data.dataset import read_shards
-from aeops.data.expectations import (
+from aeops.data.expectations import to_great_expectations
+from aeops.data.suite import (
     ExpectationCheck,
     drift_checks,
     row_checks,
@@ -35,6 +37,7 @@ from aeops.recipe.reader import Recipe
 
 DECIMALS = 9  # of observed means: their last bits differ between CPUs, and a receipt's must not
 ROW_KEY = "(sample)"  # column of a table's rows with their ids
+MAX_OBSERVED_VALUES = 50  # that a validation lists
 NAMED_VALUES = 5  # unexpected values that one message names
 
 
@@ -47,18 +50,20 @@ class ExpectationResult:
         is_success: whether the data are as expected.
         observed_facts: JSON-ready: {"judged", "unexpected"} counts values; {"value"} or {"missing"} is a fact of the table.
         unexpected_items: the unexpected values, each with the key of its row.
+        observed_range: {"min", "max"} of a column of numbers or {"values"} of one with few others; empty where there is neither.
     """
 
     check: ExpectationCheck
     is_success: bool
     observed_facts: dict[str, Any]
     unexpected_items: list[dict[str, Any]]
+    observed_range: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result JSON-ready, with nothing in it that differs between two equal datasets."""
-        expectation = self.check.expectation
+        expectation = to_great_expectations(self.check)
         kwargs = {key: value for key, value in expectation.configuration.kwargs.items() if value is not None}
-        return {
+        document = {
             "name": self.check.name,
             "allowed": self.check.expected_text,
             "expectation": expectation.expectation_type,
@@ -66,6 +71,9 @@ class ExpectationResult:
             "success": self.is_success,
             "observed": self.observed_facts,
         }
+        if self.check.severity != self.check.level:
+            document["severity"] = self.check.severity
+        return document
 
     def observed_text(self) -> str:
         """Return what the data have, in words."""
@@ -87,6 +95,10 @@ class ExpectationResult:
     def item_message(self, item: dict[str, Any]) -> str:
         """Return one line that says what was expected and what one unexpected value is."""
         return f"{self.check.name}: expected {self.check.expected_text}, got {self._unexpected_text(item)}"
+
+    def item_key(self, item: dict[str, Any]) -> str:
+        """Return the id of the sample that has an unexpected value."""
+        return str(item[ROW_KEY] if ROW_KEY in item else item["id"])
 
     def _unexpected_text(self, item: dict[str, Any]) -> str:
         return self.check.unexpected_text.format(value_text(item[self.check.column]))
@@ -148,8 +160,9 @@ class DataValidator:
         """
         suite = gx.ExpectationSuite(title)
         for check in checks:
-            check.expectation.meta = {"name": check.name}
-            suite.add_expectation(check.expectation)
+            expectation = to_great_expectations(check)
+            expectation.meta = {"name": check.name}
+            suite.add_expectation(expectation)
         batch = self.source.add_dataframe_asset(title).add_batch_definition_whole_dataframe(title)
         validation = gx.ValidationDefinition(name=title, data=batch, suite=self.context.suites.add(suite))
         checkpoint = gx.Checkpoint(
@@ -162,13 +175,28 @@ class DataValidator:
         gx_results = {}
         for gx_result in suite_result.results:
             gx_results[gx_result.expectation_config.meta["name"]] = gx_result
-        self.suites[title] = [_convert_result(check, gx_results[check.name]) for check in checks]
+        results = [_convert_result(check, gx_results[check.name]) for check in checks]
+        self.suites[title] = [replace(result, observed_range=observed_range(result.check, table)) for result in results]
         return self.suites[title]
 
     def write_pages(self, folder: Path) -> None:
         """Write the Data Docs of every suite so far to a new folder."""
         self.context.build_data_docs()
         shutil.copytree(self._site.name, folder)
+
+
+def observed_range(check: ExpectationCheck, table: pd.DataFrame) -> dict[str, Any]:
+    """Return what the values that an expectation judges are: their ends, or all of them where they are few and no numbers."""
+    if check.column not in table or check.form in ("ExpectColumnValuesToBeNull", "ExpectColumnMeanToBeBetween"):
+        return {}
+    values = table[check.column].dropna()
+    if values.empty:
+        return {}
+    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
+        ends = (float(values.min()), float(values.max()))
+        return {"min": ends[0], "max": ends[1]} if all(map(math.isfinite, ends)) else {}
+    distinct = sorted(map(str, values.unique()))
+    return {"values": distinct} if len(distinct) <= MAX_OBSERVED_VALUES else {"distinct": len(distinct)}
 
 
 def _convert_result(check: ExpectationCheck, gx_result: Any) -> ExpectationResult:
@@ -251,7 +279,7 @@ def validate_set(validator: DataValidator, recipe: Recipe, accepted_index: pd.Da
     if not recipe.data.labels or not recipe.validate.class_share:
         return results
     shares = label_shares(accepted_index, recipe.data.labels)
-    checks = share_checks(recipe.validate.class_share)
+    checks = share_checks(recipe, recipe.validate.class_share)
     return results + validator.run_suite(f"{recipe.data.dataset}-labels", checks, shares, key="label")
 
 
@@ -281,6 +309,6 @@ def quarantine_reasons(results: list[ExpectationResult], index: pd.DataFrame) ->
     reasons: dict[str, list[str]] = {}
     for result in results:
         for item in result.unexpected_items:
-            identity = item[ROW_KEY] if ROW_KEY in item else item["id"]
+            identity = result.item_key(item)
             reasons.setdefault(identity, []).append(result.item_message(item))
     return {identity: reasons[identity] for identity in index["id"] if identity in reasons}

@@ -603,15 +603,25 @@ class ArrayKind(KindDefaults):
         """See `DataKind.expectations`; the range is that of the target channels too."""
         values = f"{spec.low:g} to {spec.high:g}"
         expected: list[ExpectedRange | ExpectedValue] = [
-            ExpectedRange("nan", "nans", 0, 0, "none", "{} NaN values"),
-            ExpectedRange("range_low", "low", spec.low, None, values, "a smallest value of {}"),
-            ExpectedRange("range_high", "high", None, spec.high, values, "a largest value of {}"),
+            ExpectedRange("nan", "nans", 0, 0, "none", "{} NaN values", "No value of a sample is missing.", True),
+            ExpectedRange(
+                *("range_low", "low", spec.low, None, values, "a smallest value of {}"),
+                *(f"Each value of a sample is {spec.low:g} or more.", True),
+            ),
+            ExpectedRange(
+                *("range_high", "high", None, spec.high, values, "a largest value of {}"),
+                *(f"Each value of a sample is {spec.high:g} or less.", True),
+            ),
         ]
         if refuse_blank:
-            expected.append(ExpectedValue("blank", "blank", False, "values that differ", "values that are all the same"))
-        for name, column in (("sample_mean", "mean"), ("sample_std", "std")):
+            blank = "values that are all the same"
+            expected.append(ExpectedValue("blank", "blank", False, "values that differ", blank, "A sample's values differ."))
+        for name, column, title in (("sample_mean", "mean", "mean"), ("sample_std", "std", "standard deviation")):
             low, high = bounds[name]
-            expected.append(ExpectedRange(name, column, low, high, f"{low:g} to {high:g}"))
+            sentence = f"The {title} of a sample's values, scaled to 0 to 1, is {low:g} to {high:g}."
+            expected.append(
+                ExpectedRange(name, column, low, high, f"{low:g} to {high:g}", sentence=sentence, setting=f"validate.{name}")
+            )
         return expected
 
     def served_bounds(self, bounds: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:

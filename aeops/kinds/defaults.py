@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from ae_models.spec import ColumnSpec, InputSpec
 
 
+def _brief_cell(cell: Any) -> str:
+    if cell is None or cell != cell:
+        return "-"
+    return f"{cell:.6g}" if isinstance(cell, float) else str(cell)
+
+
 class KindDefaults:
     """The parts of `aeops.kinds.interface.DataKind` that are the same for every kind whose samples are arrays of one dtype."""
 
@@ -44,6 +50,14 @@ class KindDefaults:
     def from_table(self, columns: Mapping[str, Any], spec: "InputSpec") -> np.ndarray:
         """See `DataKind.from_table`."""
         raise NotImplementedError("samples of this kind are stored as arrays")
+
+    def briefly(self, block: np.ndarray, spec: "InputSpec") -> list[str]:
+        """See `DataKind.briefly`: the columns of a row by name; nothing for samples without columns."""
+        columns = self.to_table(block, spec)
+        if columns is None:
+            return [""] * len(block)
+        values = {name: list(columns[name]) for name in columns if not name.startswith("(")}
+        return [", ".join(f"{name}={_brief_cell(cells[row])}" for name, cells in values.items()) for row in range(len(block))]
 
     def table_expectations(self, spec: "InputSpec") -> list[ExpectedRange | ExpectedValue]:
         """See `DataKind.table_expectations`."""

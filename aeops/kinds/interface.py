@@ -210,6 +210,9 @@ class DataKind(Protocol):
     def recode(self, samples: np.ndarray, columns: Sequence[ColumnSpec], served: SampleSpec) -> np.ndarray:
         """Return samples by the codes of these columns as a model with other codes reads them."""
 
+    def briefly(self, block: np.ndarray, spec: InputSpec) -> list[str]:
+        """Return each sample of a block (n, ...) as a person reads it in a line; empty texts where samples are drawn."""
+
     # ---------------------------------------------------------------- data
 
     def statistics(self, samples: np.ndarray, spec: InputSpec) -> dict[str, np.ndarray]:

@@ -4,11 +4,14 @@ The registry makes MLflow's signature of a `ColumnSchema`, data makes Great Expe
 report and page render a `Block`, evaluation compares the model with baselines on a `Baseline`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired, TypedDict
 
-import numpy as np
+if TYPE_CHECKING:  # processes that only know names of expectations are light
+    import numpy as np
 
+LISTED_TEXTS = 8  # of `shorten_list`
 STATISTIC_DECIMALS = 9  # of what floating-point sums give: the last bits differ between CPUs, and a dataset's hash must not
 
 # The columns of a dataset's index that every kind has, and their types; a kind puts its statistics between or after them.
@@ -64,6 +67,10 @@ class ExpectedRange:
         column: the statistic.
         allowed: what is allowed, in words.
         unexpected: what breaks it, in words, with {} for the value.
+        sentence: the expectation as a sentence for people.
+        is_required: whether no model can take a sample that breaks it, so that nobody may release one.
+        setting: the mapping of the recipe whose `min` and `max` are the bounds, such as validate.sample_mean; empty where the
+            recipe has none.
     """
 
     name: str
@@ -72,17 +79,45 @@ class ExpectedRange:
     high: float | None
     allowed: str
     unexpected: str = "{}"
+    sentence: str = ""
+    is_required: bool = False
+    setting: str = ""
 
 
 @dataclass(frozen=True)
 class ExpectedValue:
-    """An expectation: every value of a statistic is this one; `name` and the others as in `ExpectedRange`."""
+    """An expectation: every value of a statistic is this one, or one of a tuple; None: any value but a missing one.
+
+    `name` and the others as in `ExpectedRange`; `setting` is the list of a tuple's values.
+    """
 
     name: str
     column: str
     value: Any
     allowed: str
     unexpected: str
+    sentence: str = ""
+    is_required: bool = False
+    setting: str = ""
+
+
+def open_range(low: float | None, high: float | None) -> str:
+    """Return a range in words; None is an open end.
+
+    >>> open_range(None, 3), open_range(0, 1.5)
+    ('-inf to 3', '0 to 1.5')
+    """
+    return f"{'-inf' if low is None else f'{low:g}'} to {'inf' if high is None else f'{high:g}'}"
+
+
+def shorten_list(texts: Sequence[str]) -> str:
+    """Return the first of some texts, separated by commas.
+
+    >>> shorten_list(["a", "b"])
+    'a, b'
+    """
+    more = f" and {len(texts) - LISTED_TEXTS} more" if len(texts) > LISTED_TEXTS else ""
+    return f"{', '.join(texts[:LISTED_TEXTS])}{more}"
 
 
 @dataclass(frozen=True)
@@ -95,7 +130,7 @@ class BaselineSamples:
         limits: of the values; reconstructions are clipped to them, as the model's are.
     """
 
-    vectors: np.ndarray | None = None
+    vectors: "np.ndarray | None" = None
     texts: list[str] | None = None
     limits: tuple[float, float] = (0.0, 1.0)
 
@@ -130,7 +165,7 @@ class ColumnValues:
     """The columns of samples that have a distance, scaled: their names, and (n, columns)."""
 
     names: list[str]
-    values: np.ndarray
+    values: "np.ndarray"
 
 
 # ---------------------------------------------------------------- explanations of a score, as JSON holds them

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ae_models.spec import ChannelSpec
-from aeops.kinds.results import SAMPLE_COLUMNS, ExpectedRange, ExpectedValue
+from aeops.kinds.results import SAMPLE_COLUMNS, ExpectedRange, ExpectedValue, open_range
 from aeops.kinds.series_grid import MISTYPED_BYTES, Steps
 from aeops.kinds.series_readings import MACHINE_BYTES
 from aeops.kinds.table_cells import decode_texts
@@ -126,13 +126,16 @@ def channel_expectations(channels: Sequence[ChannelSpec]) -> list[ExpectedRange 
     """Return what is expected of the channels of each step: a value, a finite one, and one inside of min and max."""
     expected: list[ExpectedRange | ExpectedValue] = []
     largest = float(np.finfo(np.float64).max)
-    for channel in channels:
-        name, low, high = channel.name, channel.min, channel.max
-        expected.append(ExpectedValue(f"{name}: present", name, None, "a value", f"{name}: no value"))
-        expected.append(ExpectedRange(f"{name}: finite", name, -largest, largest, "finite numbers", f"{name}: {{}}"))
+    for number, channel in enumerate(channels):
+        name, low, high, unexpected = channel.name, channel.min, channel.max, f"{channel.name}: {{}}"
+        sentence = f"{name} has a value at each step."
+        expected.append(ExpectedValue(f"{name}: present", name, None, "a value", f"{name}: no value", sentence, True))
+        sentence = f"{name} is finite."
+        expected.append(ExpectedRange(f"{name}: finite", name, -largest, largest, "finite numbers", unexpected, sentence, True))
         if (low, high) != (None, None):
-            allowed = f"{'-inf' if low is None else f'{low:g}'} to {'inf' if high is None else f'{high:g}'}"
-            expected.append(ExpectedRange(f"{name}: range", name, low, high, allowed, f"{name}: {{}}"))
+            allowed, setting = open_range(low, high), f"input.channels.{number}"
+            sentence = f"{name} is {allowed} at each step."
+            expected.append(ExpectedRange(f"{name}: range", name, low, high, allowed, unexpected, sentence, setting=setting))
     return expected
 
 
@@ -141,7 +144,7 @@ def step_expectations(spec: "InputSpec", completeness: float, refuse_blank: bool
     assert spec.steps is not None, "a series with channels has steps"
     every = spec.steps.every
     expected: list[ExpectedRange | ExpectedValue] = [
-        ExpectedValue("type", "mistyped", "", "numbers", "{}"),
+        ExpectedValue("type", "mistyped", "", "numbers", "{}", "Each cell is a number.", True),
         ExpectedRange(
             "sampling",
             "every",
@@ -149,13 +152,16 @@ def step_expectations(spec: "InputSpec", completeness: float, refuse_blank: bool
             LATEST_READING * every,
             f"readings of a machine every {every:g} s (input.steps.every) or more often",
             "one every {} s",
+            f"Each machine has a reading every {every:g} s or more often.",
         ),
     ]
     if completeness > 0:
         allowed = f"readings of a machine at {completeness:.0%} of its steps or more, in each channel"
-        expected.append(ExpectedRange("coverage", "coverage", completeness, None, allowed, "at a share of {}"))
+        sentence = f"Each machine has readings at {completeness:.0%} of its steps or more, in each channel."
+        expected.append(ExpectedRange("coverage", "coverage", completeness, None, allowed, "at a share of {}", sentence))
     if refuse_blank:
-        expected.append(ExpectedValue("constant", "constant", "", "channels that change", "no change in {}"))
+        sentence = "Each channel of a machine changes."
+        expected.append(ExpectedValue("constant", "constant", "", "channels that change", "no change in {}", sentence))
     return expected
 
 

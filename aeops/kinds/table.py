@@ -31,6 +31,8 @@ from aeops.kinds.results import (
     PageBlock,
     PageForm,
     TextTable,
+    open_range,
+    shorten_list,
 )
 from aeops.kinds.samples import FileSamples, FitOptions, FittedSample, NumberedNames, SampleSpec
 from aeops.kinds.table_cells import decode_texts, describe_value, plain_value
@@ -192,21 +194,28 @@ class TableKind(KindDefaults):
     def table_expectations(self, spec: "InputSpec") -> list[ExpectedRange | ExpectedValue]:
         """See `DataKind.table_expectations`: of each column its range, its categories, and that no value is missing."""
         expected: list[ExpectedRange | ExpectedValue] = []
-        for column in spec.columns:
-            name = column.name
+        for number, column in enumerate(spec.columns):
+            name, unexpected, setting = column.name, f"{column.name}: {{}}", f"input.columns.{number}"
             if not column.missing:
-                expected.append(ExpectedValue(f"{name}: present", name, None, "a value", f"{name}: no value"))
-            if column.is_scaled:
-                low, high = column.min, column.max
-                allowed = f"{'-inf' if low is None else f'{low:g}'} to {'inf' if high is None else f'{high:g}'}"
-                if (low, high) != (None, None):
-                    expected.append(ExpectedRange(f"{name}: range", name, low, high, allowed, f"{name}: {{}}"))
-                if column.type != DATE:
-                    largest = float(np.finfo(np.float64).max)
-                    expected.append(ExpectedRange(f"{name}: finite", name, -largest, largest, "finite numbers", f"{name}: {{}}"))
+                sentence = f"{name} has a value in each row."
+                expected.append(ExpectedValue(f"{name}: present", name, None, "a value", f"{name}: no value", sentence, True))
+            if column.is_scaled and (column.min, column.max) != (None, None):
+                allowed = open_range(column.min, column.max)
+                sentence = f"{name} is {allowed}."
+                expected.append(
+                    ExpectedRange(f"{name}: range", name, column.min, column.max, allowed, unexpected, sentence, setting=setting)
+                )
+            if column.is_scaled and column.type != DATE:
+                largest, sentence = float(np.finfo(np.float64).max), f"{name} is finite."
+                expected.append(
+                    ExpectedRange(f"{name}: finite", name, -largest, largest, "finite numbers", unexpected, sentence, True)
+                )
             if column.categories:
                 allowed = f"one of {len(column.categories)} categories"
-                expected.append(ExpectedValue(f"{name}: category", name, column.categories, allowed, f"{name}: {{}}"))
+                sentence, setting = f"{name} is {allowed}: {shorten_list(column.categories)}.", f"{setting}.categories"
+                expected.append(
+                    ExpectedValue(f"{name}: category", name, column.categories, allowed, unexpected, sentence, setting=setting)
+                )
         return expected
 
     def learn_input(self, blocks: Iterable[np.ndarray], spec: "InputSpec") -> "InputSpec":
@@ -255,10 +264,14 @@ class TableKind(KindDefaults):
     ) -> list[ExpectedRange | ExpectedValue]:
         """See `DataKind.expectations`; those of columns are `table_expectations`."""
         expected: list[ExpectedRange | ExpectedValue] = [
-            ExpectedValue("type", "mistyped", "", "cells of their columns' types", "{}")
+            ExpectedValue(
+                *("type", "mistyped", "", "cells of their columns' types", "{}"), "Each cell is of its column's type.", True
+            )
         ]
         if refuse_blank:
-            expected.append(ExpectedValue("blank", "blank", False, "rows with a value", "no value at all"))
+            expected.append(
+                ExpectedValue("blank", "blank", False, "rows with a value", "no value at all", "Each row has a value.")
+            )
         return expected
 
     def served_bounds(self, bounds: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:

@@ -393,18 +393,28 @@ class TextKind(KindDefaults):
             columns["readable"].append(is_utf8(content, text))
         return dict(zip(columns, map(np.array, columns.values()), strict=True))
 
+    def briefly(self, block: np.ndarray, spec: "InputSpec") -> list[str]:
+        """See `DataKind.briefly`: the text, on one line."""
+        return [" ".join(text.split()) for text in decode_rows(block)]
+
     def expectations(
         self, spec: "InputSpec", bounds: Mapping[str, tuple[float, float]], refuse_blank: bool
     ) -> list[ExpectedRange | ExpectedValue]:
         """See `DataKind.expectations`."""
         expected: list[ExpectedRange | ExpectedValue] = [
-            ExpectedValue("readable", "readable", True, "UTF-8, then zeros", "bytes that are no text")
+            ExpectedValue(
+                *("readable", "readable", True, "UTF-8, then zeros", "bytes that are no text"), "Each text is UTF-8.", True
+            )
         ]
         if refuse_blank:
-            expected.append(ExpectedValue("blank", "blank", False, "texts with a word in them", "white space only"))
-        for name in ("characters", "letters"):
+            sentence = "Each text has a word in it."
+            expected.append(ExpectedValue("blank", "blank", False, "texts with a word in them", "white space only", sentence))
+        for name, title in (("characters", "number of characters"), ("letters", "share of letters")):
             low, high = bounds[name]
-            expected.append(ExpectedRange(name, name, low, high, f"{low:g} to {high:g}"))
+            sentence = f"The {title} of a text is {low:g} to {high:g}."
+            expected.append(
+                ExpectedRange(name, name, low, high, f"{low:g} to {high:g}", sentence=sentence, setting=f"validate.{name}")
+            )
         return expected
 
     def served_bounds(self, bounds: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:

@@ -1,6 +1,8 @@
-"""Locks between processes, which the kernel frees when their holder dies; one of them allows one run at a time in a workspace.
+"""Locks between processes, which the kernel frees when their holder dies.
 
-That lock's file names its holder, who empties it at a normal end: a name in a free lock file is that of a killed process.
+A run holds what it uses for as long as it works: its recipe, its dataset, and a share of the workspace, which `ae prune` and its
+like hold alone. So two recipes run at once where they share nothing. The file of a lock names its holder, who empties it at a
+normal end: a name in a free lock file is that of a killed process.
 """
 
 import fcntl
@@ -8,7 +10,8 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TypedDict
 
@@ -17,6 +20,7 @@ from aeops.errors import InfrastructureError
 from aeops.machine.process_identity import parse_identity, this_process
 from aeops.project import Project
 
+PROJECT_FILES_LOCK = "project-files"  # held by who changes params.yaml, dvc.yaml or prefect.yaml, as runs may work at once
 _POLL_SECONDS = 1.0  # between two tries of a process that waits
 _NOTIFY_SECONDS = 60.0  # between two messages of a process that waits
 _BRIEF_SECONDS = 0.3  # that a process which only checks the lock may hold it
@@ -39,32 +43,83 @@ class LockHolder(TypedDict, total=False):
     since: float
 
 
+@dataclass(frozen=True)
+class RunUse:
+    """What a run uses for as long as it works, and another run may not."""
+
+    recipe: str
+    dataset: str
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """A lock that a run needs.
+
+    Attributes:
+        file: of the lock.
+        operation: LOCK_EX, or LOCK_SH beside others.
+        what: it stands for, in messages.
+    """
+
+    file: Path
+    operation: int
+    what: str
+
+
+def _claims(project: Project, use: RunUse | None) -> list[_Claim]:
+    """Return the locks of a run, in the order in which every process takes them; the whole workspace for None."""
+    if use is None:
+        return [_Claim(_workspace_file(project), fcntl.LOCK_EX, "this workspace")]
+    return [
+        _Claim(_workspace_file(project), fcntl.LOCK_SH, "this workspace"),
+        _Claim(project.locks_folder / f"run-{use.recipe}.lock", fcntl.LOCK_EX, f"the recipe {use.recipe}"),
+        _Claim(project.locks_folder / f"dataset-{use.dataset}.lock", fcntl.LOCK_EX, f"data/{use.dataset}"),
+    ]
+
+
 @contextmanager
 def run_lock(
-    project: Project, purpose: str, wait: float = 0.0, notify: Callable[[str], None] = lambda message: None
+    project: Project,
+    purpose: str,
+    use: RunUse | None = None,
+    wait: float = 0.0,
+    notify: Callable[[str], None] = lambda message: None,
 ) -> Iterator[None]:
-    """Hold the workspace for one run; the same process may take it again.
+    """Hold what a run uses; the same process may take it again.
 
     Args:
         purpose: the command or flow, for messages.
+        use: the recipe and the dataset; None: the whole workspace, while no run is in progress.
         wait: seconds to wait for the present holder; 0 fails at once (within 0.3 s).
         notify: called with a message about the holder now and then while waiting.
 
     Raises:
         InfrastructureError: another process holds it; names it, since when, and what to do.
     """
-    file = _lock_file(project)
-    if file in _own_locks:
+    claims = _claims(project, use)
+    if claims[-1].file in _own_locks or _workspace_file(project) in _own_locks:
         yield
         return
-    make_folder(file.parent)
-    with file.open("a+", encoding="utf-8") as lock:
-        _wait_for_lock(lock, purpose, wait, notify)
-        _own_locks[file] = os.getpid()
+    make_folder(project.locks_folder)
+    with ExitStack() as held:
+        for claim in claims:
+            held.enter_context(_held(project, claim, purpose, wait, notify))
+        yield
+
+
+@contextmanager
+def _held(project: Project, claim: _Claim, purpose: str, wait: float, notify: Callable[[str], None]) -> Iterator[None]:
+    with claim.file.open("a+", encoding="utf-8") as lock:
+        _wait_for_lock(project, lock, claim, purpose, wait, notify)
+        if claim.operation == fcntl.LOCK_SH:
+            yield
+            return
+        _write_holder(lock, purpose)
+        _own_locks[claim.file] = os.getpid()
         try:
             yield
         finally:
-            del _own_locks[file]
+            del _own_locks[claim.file]
             lock.truncate(0)
 
 
@@ -114,9 +169,49 @@ def try_flock(lock: IO[str] | int, operation: int = fcntl.LOCK_EX) -> bool:
     return True
 
 
-def workspace_holder(project: Project) -> LockHolder | None:
-    """Return the other process that holds the workspace at this moment; None where `run_lock` would not wait."""
-    file = _lock_file(project)
+def runs_in_progress(project: Project) -> list[LockHolder]:
+    """Return the other processes that hold a recipe or the whole workspace at this moment."""
+    holders = (_holder_of(file) for file in (_workspace_file(project), *_recipe_files(project)))
+    return [holder for holder in holders if holder is not None]
+
+
+def would_wait(project: Project, use: RunUse) -> bool:
+    """Return whether another process holds what a run would use."""
+    claims = _claims(project, use)
+    return any(_holder_of(claim.file) is not None for claim in claims)
+
+
+def was_holder_killed(project: Project) -> bool:
+    """Return True where a holder was killed and nobody has taken its lock or called `clear_killed_holder` since."""
+    for file in (_workspace_file(project), *_recipe_files(project)):
+        if file.is_file():
+            with file.open("r", encoding="utf-8") as lock:
+                identity = parse_identity(_read_holder(lock).get("process", ""))
+            if identity is not None and identity.is_dead():
+                return True
+    return False
+
+
+def clear_killed_holder(project: Project) -> None:
+    """Record that the remains of killed holders are cleared up; the locks of living ones are left alone."""
+    for file in (_workspace_file(project), *_recipe_files(project)):
+        if file.is_file():
+            with file.open("r+", encoding="utf-8") as lock:
+                # Whoever has a share of the workspace is not named in its file, so that a share is enough to empty it.
+                if try_flock(lock, fcntl.LOCK_SH if file == _workspace_file(project) else fcntl.LOCK_EX):
+                    lock.truncate(0)
+
+
+def _workspace_file(project: Project) -> Path:
+    return project.locks_folder / "run.lock"
+
+
+def _recipe_files(project: Project) -> list[Path]:
+    return sorted(project.locks_folder.glob("run-*.lock"))
+
+
+def _holder_of(file: Path) -> LockHolder | None:
+    """Return the other process that holds a lock alone; None where none does."""
     if file in _own_locks or not file.is_file():
         return None
     with file.open("r", encoding="utf-8") as lock:
@@ -125,41 +220,29 @@ def workspace_holder(project: Project) -> LockHolder | None:
         return _read_holder(lock)
 
 
-def was_holder_killed(project: Project) -> bool:
-    """Return True where the last holder was killed and nobody has taken the lock or called `clear_killed_holder` since."""
-    file = _lock_file(project)
-    if not file.is_file():
-        return False
-    with file.open("r", encoding="utf-8") as lock:
-        identity = parse_identity(_read_holder(lock).get("process", ""))
-    return identity is not None and identity.is_dead()
-
-
-def clear_killed_holder(project: Project) -> None:
-    """Record that the remains of a killed holder are cleared up; the lock of a living one is left alone."""
-    file = _lock_file(project)
-    if file.is_file():
-        with file.open("r+", encoding="utf-8") as lock:
-            if try_flock(lock):
-                lock.truncate(0)
-
-
-def _lock_file(project: Project) -> Path:
-    return project.locks_folder / "run.lock"
-
-
-def _wait_for_lock(lock: IO[str], purpose: str, wait: float, notify: Callable[[str], None]) -> None:
+def _wait_for_lock(
+    project: Project, lock: IO[str], claim: _Claim, purpose: str, wait: float, notify: Callable[[str], None]
+) -> None:
     start_time, wait = time.monotonic(), max(wait, _BRIEF_SECONDS)
     last_message = -_NOTIFY_SECONDS
-    while not try_flock(lock):
+    while not try_flock(lock, claim.operation):
         waiting_time = time.monotonic() - start_time
         if waiting_time >= wait:
-            raise InfrastructureError(_refusal_message(lock, wait))
+            raise InfrastructureError(_refusal_message(_blocker(project, lock), claim, wait))
         if wait > _BRIEF_SECONDS and waiting_time - last_message >= _NOTIFY_SECONDS:
             last_message = waiting_time
             minutes = (wait - waiting_time) / 60
-            notify(f"{purpose} waits: {_describe_holder(lock)} holds this workspace; up to {minutes:.0f} more minutes")
+            holder = _describe_holder(_blocker(project, lock))
+            notify(f"{purpose} waits: {holder} holds {claim.what}; up to {minutes:.0f} more minutes")
         time.sleep(min(_POLL_SECONDS, wait - waiting_time))
+
+
+def _blocker(project: Project, lock: IO[str]) -> LockHolder:
+    """Return who holds a lock: named in its file, or where others share the workspace, one of the runs that do."""
+    return _read_holder(lock) or next(iter(runs_in_progress(project)), LockHolder())
+
+
+def _write_holder(lock: IO[str], purpose: str) -> None:
     process = this_process()
     lock.seek(0)
     lock.truncate()
@@ -183,18 +266,16 @@ def _read_holder(lock: IO[str]) -> LockHolder:
     return holder
 
 
-def _describe_holder(lock: IO[str]) -> str:
-    holder = _read_holder(lock)
+def _describe_holder(holder: LockHolder) -> str:
     start_time = time.strftime("%H:%M:%S", time.localtime(holder.get("since", time.time())))
     return f"`{holder.get('purpose', 'unknown')}`, process {holder.get('pid', 'unknown')}, since {start_time}"
 
 
-def _refusal_message(lock: IO[str], waiting_time: float) -> str:
-    pid = _read_holder(lock).get("pid", "unknown")
+def _refusal_message(holder: LockHolder, claim: _Claim, waiting_time: float) -> str:
     duration = ""
     if waiting_time > _BRIEF_SECONDS:
         duration = f" after {waiting_time / 60:.0f} minutes of waiting"
     return (
-        f"another run holds this workspace{duration}: {_describe_holder(lock)}. "
-        f"One run at a time: wait for it to end (or stop it: kill {pid}), then type the command again"
+        f"another run holds {claim.what}{duration}: {_describe_holder(holder)}. Wait for it to end (or stop it: kill "
+        f"{holder.get('pid', 'unknown')}), then type the command again"
     )

@@ -8,10 +8,11 @@ import time
 import urllib.error
 import urllib.parse
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from aeops.errors import InfrastructureError
 from aeops.machine.access import may_read
+from aeops.machine.lock import file_lock
 from aeops.machine.network import HOST, find_free_port, is_own_address, open_url
 from aeops.machine.parent_process import parent_environment
 from aeops.machine.passwords import USER
@@ -124,8 +125,11 @@ class PrefectServer:
         *,
         is_of_stack: bool = False,
         process: "subprocess.Popen[bytes] | None" = None,
+        starting: ExitStack | None = None,
     ) -> None:
+        """Watch a server; `starting` is closed once it responds."""
         self.project, self.access, self.is_of_stack, self.process = project, access, is_of_stack, process
+        self._starting = starting or ExitStack()
         self._last_connection = time.monotonic()
 
     @property
@@ -138,6 +142,7 @@ class PrefectServer:
         """Wait until a temporary server responds; raises as `wait_until_healthy` does."""
         if self.process is not None:
             wait_until_healthy(self.process, f"{self.access.api_url}/health")
+        self._starting.close()
         self._last_connection = time.monotonic()
 
     def find_problem(self) -> str | None:
@@ -181,17 +186,19 @@ def prefect_server(project: Project) -> Iterator[PrefectServer]:
     port = find_free_port()
     access = PrefectAccess(f"http://{HOST}:{port}/api", f"{USER}:{new_password()}")
     secret = {"PREFECT_SERVER_API_AUTH_STRING": str(access.credentials)}
-    process = subprocess.Popen(
-        prefect_server_command(port),
-        env=os.environ | access.environment() | parent_environment() | TEMPORARY_SERVER | secret,
-        cwd=project.root,
-        start_new_session=True,
-    )
-    try:
-        with using_prefect(access):
-            yield PrefectServer(project, access, process=process)
-    finally:
-        stop_server(process)
+    with ExitStack() as starting:
+        starting.enter_context(file_lock(project, "prefect-start"))  # two that make the same new database at once would fail
+        process = subprocess.Popen(
+            prefect_server_command(port),
+            env=os.environ | access.environment() | parent_environment() | TEMPORARY_SERVER | secret,
+            cwd=project.root,
+            start_new_session=True,
+        )
+        try:
+            with using_prefect(access):
+                yield PrefectServer(project, access, process=process, starting=starting)
+        finally:
+            stop_server(process)
 
 
 def prefect_server_command(port: int) -> list[str]:

@@ -48,6 +48,7 @@ ACCEPT_AGAIN = "ae run RECIPE, with a recipe whose data.dataset is {name}"
 REMOVE = "rm {path}"
 STATE_FILES = (
     StateFile("dvc-writes.json", REMOVE, is_vital=False),
+    StateFile("dvc-writes/*.json", REMOVE, is_vital=False),
     StateFile("last-run/*.json", RUN_AGAIN, is_vital=False),
     StateFile("standing/*.json", RUN_AGAIN, is_vital=False),
     StateFile("incoming/*/dataset.json", ACCEPT_AGAIN),
@@ -57,6 +58,7 @@ STATE_FILES = (
     StateFile("reports/*/comparison.json", RUN_AGAIN),
     StateFile("reports/*/evidence.json", RUN_AGAIN),
     StateFile("locks/run.lock", REMOVE, is_vital=False, may_be_empty=True),
+    StateFile("locks/run-*.lock", REMOVE, is_vital=False, may_be_empty=True),
     StateFile("stack/settings.json", "ae down, then ae up"),
     StateFile("stack/state.json", REMOVE, is_vital=False),
     StateFile("stack/deployed.json", REMOVE, is_vital=False),
@@ -72,6 +74,8 @@ STATE_FILES = (
     StateFile("scoring/*/latest.json", REMOVE, is_vital=False),
     StateFile("scoring/*/refused.jsonl", REMOVE, is_vital=False, has_lines=True, may_be_empty=True),
     StateFile("recipes/seeds/*.json", "ae seeds {name}", in_checkout=True),
+    StateFile("recipes/quarantine/*.jsonl", "git checkout {path}", in_checkout=True, has_lines=True),
+    StateFile("recipes/suites/*.jsonl", "git checkout {path}", in_checkout=True, has_lines=True),
     StateFile("data/*/receipt.json", ACCEPT_AGAIN, in_checkout=True),
     StateFile("data/*/dataset.json", ACCEPT_AGAIN, in_checkout=True),
     StateFile("artifacts/*/prepared/prepared.json", RUN_AGAIN, in_checkout=True),

@@ -4,6 +4,7 @@ What is missing is None or empty. What cannot be read becomes one line in `PageP
 """
 
 import math
+import shlex
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from aeops.data.judgements import Standing, expectation_name, read_standings
+from aeops.data.suite import DUPLICATE
 from aeops.errors import AeError
 from aeops.machine.stored_json import read_json
 from aeops.project import Project
@@ -175,7 +178,8 @@ class QuarantineSummary:
         folder: relative to the state folder.
         count: rows in the set.
         reasons: (reason, rows with this reason), the most frequent first.
-        rows: the first of them: id, reasons, label, source.
+        rows: the first of them: id, reasons, label, source, values, and `judged`: what a person has decided of it since.
+        copies: rows that equal an earlier sample and have no other fault.
         images: the first samples as stored, (channels, height, width) each; empty where the samples are no images.
         set_count: sets in the state folder.
     """
@@ -187,31 +191,49 @@ class QuarantineSummary:
     rows: list[JsonObject]
     images: list["np.ndarray"] = field(default_factory=list)
     set_count: int = 1
+    copies: int = 0
+
+    @property
+    def first_id(self) -> str:
+        """The first sample's id, as a shell takes it."""
+        return shlex.quote(str(self.rows[0]["id"])) if self.rows else "IDS"
 
 
 def read_quarantine(project: Project, dataset: str) -> QuarantineSummary | None:
-    """Return the newest set of quarantined rows, None without one.
+    """Return the newest set of quarantined rows, None without one, or where the last validation set nothing aside.
 
     Raises:
+        DataError: the record of judgements is damaged.
         ValueError: a file is damaged (Arrow's errors are ValueErrors).
     """
     files = sorted(project.quarantine(dataset).glob("[!.]*/rows.parquet"), key=lambda file: file.stat().st_mtime)
-    if not files:
+    validation = read_part(lambda: read_validation(project, dataset)).value  # its own part of the page has its error
+    if not files or (validation is not None and validation.get("quarantine", files) is None):
         return None
     import pyarrow.parquet as pq
 
     file = files[-1]
-    columns = [name for name in ("id", "reasons", "label", "source") if name in pq.read_schema(file).names]
+    names = ("id", "reasons", "label", "source", "sha256", "values")
+    columns = [name for name in names if name in pq.read_schema(file).names]
     table = pq.read_table(file, columns=columns)
     reason_counts: Counter[str] = Counter()
+    copies = 0
     for row_reasons in table.column("reasons").to_pylist():
-        reason_counts.update(row_reasons)
+        kinds = set(map(expectation_name, row_reasons))
+        reason_counts.update(kinds)
+        copies += kinds == {DUPLICATE}
+    standings = read_standings(project, dataset)
+    rows: list[JsonObject] = table.slice(0, ROW_LIMIT).to_pylist()
+    for row in rows:
+        judgements = standings.get((row["id"], row.get("sha256")), Standing()).judgements
+        row["judged"] = "; ".join(one.describe() for one in judgements)
     return QuarantineSummary(
         folder=file.parent.relative_to(project.home).as_posix(),
         created_at=modified_at(file),
         count=table.num_rows,
         reasons=reason_counts.most_common(),
-        rows=table.slice(0, ROW_LIMIT).to_pylist(),
+        rows=rows,
+        copies=copies,
         images=read_first_images(file.parent / "samples.npy"),
         set_count=len(files),
     )

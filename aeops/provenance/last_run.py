@@ -6,6 +6,7 @@ from typing import TypedDict
 
 from aeops.data.dataset import content_sha256
 from aeops.data.dvc import is_up_to_date
+from aeops.data.judgements import judgements_digest
 from aeops.data.own_code import own_source_sha256
 from aeops.data.source_record import has_expired
 from aeops.data.sources.catalogue import source_digest
@@ -41,7 +42,9 @@ def write_record(project: Project, recipe: Recipe, summary: RunSummary) -> None:
     Args:
         recipe: as the run has read it; its file may be another one by now.
     """
-    record = {"fingerprint": _run_fingerprint(project, recipe), "summary": summary}
+    validation = read_json_if_whole(project.validation(recipe.data.dataset) / "validation.json", "judgements_sha256")
+    judgements_sha256 = None if validation is None else validation["judgements_sha256"]
+    record = {"fingerprint": _run_fingerprint(project, recipe, judgements_sha256), "summary": summary}
     write_json(project.home / "last-run" / f"{recipe.name}.json", record)
 
 
@@ -57,7 +60,7 @@ def unchanged_summary(project: Project, recipe: str) -> RunSummary | None:
     if record is None:
         return None
     checked = load_recipe(project, recipe)
-    if record["fingerprint"] != _run_fingerprint(project, checked):
+    if record["fingerprint"] != _run_fingerprint(project, checked, judgements_digest(project, checked.data.dataset)):
         return None
     if has_expired(project, checked, datetime.now(UTC).date()):
         return None
@@ -71,11 +74,12 @@ def unchanged_summary(project: Project, recipe: str) -> RunSummary | None:
     return {**summary, **state, "report": report, "changed": False}
 
 
-def _run_fingerprint(project: Project, recipe: Recipe) -> str:
+def _run_fingerprint(project: Project, recipe: Recipe, judgements_sha256: str | None) -> str:
     """Return a SHA-256 over what a run starts from and DVC does not watch.
 
-    That is source, recipe, data, the flow's own stages, the code of a source that the project adds, and the record of seeds where
-    there is one: margins come from it.
+    That is source, recipe, data, the flow's own stages, the code of a source that the project adds, and where there are such the
+    record of seeds, from which margins come, and what people have decided about samples in quarantine: of a run that has
+    ended, what its validation knew.
     """
     dataset = project.dataset(recipe.data.dataset)
     content = "none"
@@ -88,6 +92,7 @@ def _run_fingerprint(project: Project, recipe: Recipe) -> str:
     seed_record = project.seed_record(recipe.name)
     if seed_record.is_file():
         hashes.append(file_sha256(seed_record))
+    hashes += filter(None, [judgements_sha256])
     return data_sha256("\n".join(hashes))
 
 

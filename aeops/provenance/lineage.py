@@ -5,16 +5,18 @@ its run, whose SHA-256 is a tag; versions that are older than that file have the
 """
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from aeops.data.dataset import content_sha256
-from aeops.data.dvc import dataset_hash
+from aeops.data.dvc import dataset_hash, dvc_lock
 from aeops.errors import DataError
-from aeops.files import data_sha256, file_sha256, write_json
+from aeops.files import atomic_folder, data_sha256, file_sha256, write_json
 from aeops.machine.git import GitError, git_text, run_git
+from aeops.machine.lock import PROJECT_FILES_LOCK, file_lock
 from aeops.machine.platform_info import platform_facts
 from aeops.machine.stored_json import read_json
 from aeops.project import Project
@@ -39,8 +41,29 @@ SHOWN_NAMES = (
 )
 
 
-def collect_lineage(project: Project, recipe: Recipe) -> dict[str, str]:
-    """Return everything that a rebuild needs to find: names are lower case with dots, values are text."""
+def recorded_folder(project: Project, recipe: str) -> Path:
+    """Return the folder of the copies that `recorded_files` makes."""
+    return project.reports(recipe) / "recorded"
+
+
+def recorded_files(project: Project, recipe: str) -> Path:
+    """Copy `RECORDED_FILES` as they are at one moment, while no DVC writes; return the folder.
+
+    A run of another recipe may change them before this one has stored them.
+    """
+    with dvc_lock(project), file_lock(project, PROJECT_FILES_LOCK), atomic_folder(recorded_folder(project, recipe)) as folder:
+        for name in RECORDED_FILES:
+            if (project.root / name).is_file():
+                shutil.copyfile(project.root / name, folder / name)
+    return recorded_folder(project, recipe)
+
+
+def collect_lineage(project: Project, recipe: Recipe, recorded: Path | None = None) -> dict[str, str]:
+    """Return everything that a rebuild needs to find: names are lower case with dots, values are text.
+
+    Args:
+        recorded: what `recorded_files` returned; None: of a run that has no version yet.
+    """
     tags = git_facts(project) | code_facts(project) | platform_facts()
     tags["rebuild.entry"] = rebuild_entry.ENTRY_NAME
     tags["recipe"] = recipe.name
@@ -49,9 +72,8 @@ def collect_lineage(project: Project, recipe: Recipe) -> dict[str, str]:
     tags["data.dataset"] = recipe.data.dataset
     tags["data.content_sha256"] = content_sha256(project.dataset(recipe.data.dataset))
     tags["data.dvc_md5"] = dataset_hash(project, recipe.data.dataset)
-    for name in RECORDED_FILES:
-        if (project.root / name).is_file():
-            tags[f"file.{name}"] = file_sha256(project.root / name)
+    files = recorded_files(project, recipe.name) if recorded is None else recorded
+    tags |= {f"file.{file.name}": file_sha256(file) for file in sorted(files.iterdir())}
     checksum_file = project.artifacts(recipe.name) / "bundle" / "SHA256SUMS"
     if checksum_file.is_file():
         tags["bundle_sha256"] = file_sha256(checksum_file)

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict
 
+from aeops.data.judgements import DECISIONS
+from aeops.data.suite import DUPLICATE
 from aeops.gate.documents import ComparisonDocument
 
 
@@ -10,16 +12,20 @@ class QuarantineCounts(TypedDict):
     """Samples that validation has set aside.
 
     Attributes:
-        count: how many.
+        count: how many, without those that equal an earlier sample and have no other fault.
         given: how many came in.
         reasons: expectation -> how many samples fail it; a sample may fail several.
         folder: relative to the state folder.
+        copies: how many samples equal an earlier one and have no other fault; missing in older summaries.
+        judged: released, dropped and relabelled -> how many samples, by what people have decided; missing in older summaries.
     """
 
     count: int
     given: int
     reasons: dict[str, int]
     folder: str
+    copies: NotRequired[int]
+    judged: NotRequired[dict[str, int]]
 
 
 class RunSummary(TypedDict):
@@ -29,6 +35,7 @@ class RunSummary(TypedDict):
         changed: False if nothing had changed since the last run, so that nothing was trained.
         data: dataset, content_sha256 and dvc_md5 of the dataset's version.
         quarantine: missing where no sample was set aside.
+        data_warnings: expectations of the data that are not met and only told; missing where there are none.
         metrics: content of the report's metrics.json.
         verdict: `accepted` or `refused`.
         reasons: why the version was refused; empty if it was not.
@@ -44,6 +51,7 @@ class RunSummary(TypedDict):
     recipe: str
     data: dict[str, str]
     quarantine: NotRequired[QuarantineCounts]
+    data_warnings: NotRequired[list[str]]
     metrics: dict[str, Any]
     verdict: str
     reasons: list[str]
@@ -59,13 +67,38 @@ class RunSummary(TypedDict):
 
 
 def quarantine_counts(validation: Mapping[str, Any]) -> QuarantineCounts | None:
-    """Return what validation.json says about samples that were set aside; None where there are none."""
+    """Return what validation.json says about samples that were set aside or judged; None where there are none."""
     rows = validation["rows"]
-    if not rows["quarantined"] or validation["quarantine"] is None:
+    judged = {name: rows[name] for name in DECISIONS.values() if rows.get(name)}
+    if not (rows["quarantined"] and validation["quarantine"] is not None) and not judged:
         return None
-    reasons = dict(validation.get("set_aside", {}))
-    for expectation in validation["expectations"]:
-        failures = expectation.get("observed", {}).get("unexpected", 0)
-        if failures and not expectation["success"]:
-            reasons[expectation["name"]] = int(failures)
-    return QuarantineCounts(count=rows["quarantined"], given=rows["given"], reasons=reasons, folder=validation["quarantine"])
+    copies = int(validation.get("copies", 0))
+    reasons = {name: int(count) - (copies if name == DUPLICATE else 0) for name, count in validation["reasons"].items()}
+    reasons = {name: count for name, count in reasons.items() if count}
+    counts = QuarantineCounts(
+        count=rows["quarantined"] - copies,
+        given=rows["given"],
+        reasons=reasons,
+        folder=validation["quarantine"] or "",
+        copies=copies,
+    )
+    if judged:
+        counts["judged"] = judged
+    return counts
+
+
+def describe_quarantine(counts: QuarantineCounts) -> str:
+    """Return how many samples were set aside and why, how many are copies, and what people have decided, in one line.
+
+    >>> describe_quarantine({"count": 2, "given": 600, "reasons": {"blank": 2}, "folder": "", "copies": 1})
+    '2 of 600 samples (blank 2); 1 copy of others left out'
+    """
+    parts = []
+    if counts["count"]:
+        reasons = ", ".join(f"{name} {count:,}" for name, count in counts["reasons"].items())
+        parts.append(f"{counts['count']:,} of {counts['given']:,} samples ({reasons})")
+    if copies := counts.get("copies", 0):
+        parts.append(f"{copies:,} {'copy' if copies == 1 else 'copies'} of others left out")
+    if judged := counts.get("judged", {}):
+        parts.append(f"by judgement {', '.join(f'{count:,} {name}' for name, count in judged.items())}")
+    return "; ".join(parts)

@@ -121,6 +121,8 @@ class RangeSpec:
         return []
 
 
+ROW, SET, WARNING = "row", "set", "warning"  # severities of an expectation
+SEVERITIES = (ROW, SET, WARNING)
 SHARES = ("class_share", "sample_mean", "sample_std", "letters")  # bounds on what lies in [0, 1]
 
 
@@ -144,9 +146,15 @@ class ValidateSpec:
     completeness: float = bounded_field(0.0, low=0.0, high=1.0)
     # Samples that equal an earlier one, where data.on_duplicate does not say it.
     duplicates: str = bounded_field(REFUSE, one_of=(REFUSE, ACCEPT))
+    # Name of an expectation, as `ae suite` lists them -> what becomes of data that breaks it: row: such samples are set aside;
+    # set: all of it is refused; warning: it is only told.
+    severity: dict[str, Any] = field(default_factory=dict)
 
     def validation_errors(self) -> list[str]:
         errors = []
+        for name, severity in self.severity.items():
+            if severity not in SEVERITIES:
+                errors.append(f"severity.{name}: expected {', '.join(SEVERITIES)}, got {severity!r}")
         if self.rows.min < 1:
             errors.append(f"rows.min: expected 1 or more samples in an accepted set, got {self.rows.min:g}")
         for key in SHARES:

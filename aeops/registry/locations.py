@@ -18,7 +18,7 @@ import psutil
 
 from aeops.errors import InfrastructureError
 from aeops.files import sync_tree
-from aeops.machine.lock import file_lock, workspace_holder
+from aeops.machine.lock import file_lock, runs_in_progress
 from aeops.project import Project
 from aeops.registry.database import DATABASE_LOCK, artifacts_folder, database_file
 
@@ -180,11 +180,10 @@ def _home_of(location: str) -> Path:
 
 def _require_no_run(project: Project) -> None:
     """Refuse to change paths under a run: it may use the same folder by another path, as a container does."""
-    holder = workspace_holder(project)
+    parents = {process.pid for process in psutil.Process().parents()}  # of a child process of the run itself
+    holder = next((run for run in runs_in_progress(project) if run.get("pid") not in parents), None)
     if holder is None:
         return
-    if holder.get("pid") in {process.pid for process in psutil.Process().parents()}:
-        return  # a child process of the run itself
     raise InfrastructureError(
         f"MLflow's database in {project.home} names another state folder, and `{holder.get('purpose')}` (process "
         f"{holder.get('pid')}) is in progress there: wait for it to end, then type the same command again"

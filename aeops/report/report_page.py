@@ -214,11 +214,13 @@ def _read_study_results(report: Path) -> TemplateContext:
 def _expectation_context(item: Mapping[str, Any]) -> TemplateContext:
     """Return a row of the validation's table: expectation, allowed values, observed values and result."""
     if not item["applicable"]:
-        return {"name": item["name"], "allowed": "", "observed": item["why"], "result": "none"}
+        return {"name": item["name"], "severity": "", "allowed": "", "observed": item["why"], "result": "none"}
     result = "failed"
     if item["success"]:
         result = "passed"
-    return {"name": item["name"], "allowed": item["allowed"], "observed": _describe_observed(item["observed"]), "result": result}
+    severity = item.get("severity", item.get("level", ""))  # older validations say neither
+    row = {"name": item["name"], "severity": severity, "allowed": item["allowed"], "result": result}
+    return row | {"observed": _describe_observed(item["observed"])}
 
 
 def _describe_observed(observed: Mapping[str, Any]) -> str:

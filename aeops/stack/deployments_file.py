@@ -5,6 +5,7 @@ import sys
 from typing import Any
 
 from aeops.files import atomic_write
+from aeops.machine.lock import PROJECT_FILES_LOCK, file_lock
 from aeops.project import Project
 from aeops.recipe.yaml_reader import parse_yaml, read_yaml_content
 
@@ -22,6 +23,11 @@ def list_deployments(project: Project, recipe: str) -> bool:
     Raises:
         UsageError: prefect.yaml is no YAML.
     """
+    with file_lock(project, PROJECT_FILES_LOCK):
+        return _list_deployments(project, recipe)
+
+
+def _list_deployments(project: Project, recipe: str) -> bool:
     file = project.root / DEPLOYMENTS_FILE
     if not file.is_file():
         return False

@@ -17,9 +17,10 @@ import pandas as pd
 from aeops.data.array_files import write_parquet
 from aeops.data.dataset import FORMAT, SHARD_BYTES, index_columns, lines_sha256
 from aeops.data.forgotten import ForgottenSamples, read_forgotten
-from aeops.data.growth import KEPT_FILE, Base, GrowthPlan, next_number, open_base, plan_growth
+from aeops.data.growth import JUDGEMENTS_KEY, KEPT_FILE, Base, GrowthPlan, next_number, open_base, plan_growth
 from aeops.data.near_copies import image_pairs, known_hashes, on_one_side, read_rows_of
 from aeops.data.pending_forgetting import require_none_pending
+from aeops.data.rejudging import Judged, read_judged
 from aeops.data.retention import read_first_days
 from aeops.data.set_aside import write_set_aside
 from aeops.data.shards import describe_input, shard_file, shard_stem, write_block
@@ -66,14 +67,16 @@ def ingest(recipe: Recipe, project: Project, output: Path, *, whole: bool = Fals
     require_none_pending(project, dataset, recipe.name)
     base = None if whole else open_base(recipe, project)
     record = read_record(project, dataset)
+    left_out = {} if base is None or record is None or record.content_sha256 != base.content_sha256 else record.left_out
     if base is None or record is None or (record.settings_sha256, record.content_sha256) != (settings, base.content_sha256):
         record = None
     paths = load_source(recipe.data.source.kind).files(recipe, project)
     stamps = {role: file_stamp(path) for role, path in paths.items()}
     today = today or datetime.now(UTC).date()
-    known = None if record is None or base is None else known_samples(record, base, stamps, recipe, today)
+    judged = read_judged(project, dataset)
+    known = None if record is None or base is None else known_samples(record, base, stamps, recipe, today, judged)
     samples = read_source(recipe, project, known)
-    plan = plan_growth(samples, base, record, recipe, project.dataset(dataset), today)
+    plan = plan_growth(samples, base, record, recipe, project.dataset(dataset), today, judged, left_out)
     with atomic_folder(output) as folder:
         (folder / "shards").mkdir()
         index = write_shards(samples, recipe, folder, plan=plan)
@@ -88,11 +91,11 @@ def ingest(recipe: Recipe, project: Project, output: Path, *, whole: bool = Fals
 
 
 def known_samples(
-    record: SourceRecord, base: Base, stamps: Mapping[str, Stamp | None], recipe: Recipe, today: date
+    record: SourceRecord, base: Base, stamps: Mapping[str, Stamp | None], recipe: Recipe, today: date, judged: Judged
 ) -> KnownSamples:
-    """Return what a source need not read, by the last accepted reading."""
+    """Return what a source need not read, by the last accepted reading and what people have decided since."""
     files = {role: found for role, stamp in stamps.items() if (found := record.unchanged(role, stamp)) is not None}
-    ids, forgotten = set(base.index["id"]), read_forgotten(base.folder)
+    ids, forgotten = set(base.index["id"]) - judged.changed(base.index["id"], record.judged), read_forgotten(base.folder)
     if recipe.data.keep_days is not None:
         ids |= read_first_days(base.folder).gone(recipe.data.keep_days, today)
     return KnownSamples(files, _KnownIds(ids, forgotten))
@@ -126,7 +129,8 @@ def _reading(
     if plan.first_days is not None:
         alive = [plan.first_days.days[name] for name in [*plan.kept.get("id", []), *compress(plan.ids, plan.written)]]
         oldest = min(alive).isoformat() if alive else None
-    return SourceRecord(settings, "", time.time_ns(), files, oldest, plan.left_out() if samples.ids is None else {})
+    left_out = plan.left_out() if samples.ids is None else {}
+    return SourceRecord(settings, "", time.time_ns(), files, oldest, left_out, plan.judged.digests)
 
 
 def keep_on_one_side(index: pd.DataFrame, plan: GrowthPlan, recipe: Recipe, project: Project, folder: Path) -> pd.DataFrame:
@@ -302,6 +306,8 @@ def dataset_document(
 def _growth_keys(samples: SourceSamples, plan: GrowthPlan, recipe: Recipe) -> dict[str, Any]:
     """Return the keys of dataset.json that only some datasets have."""
     keys: dict[str, Any] = {}
+    if plan.judged.record_sha256 is not None:
+        keys[JUDGEMENTS_KEY] = plan.judged.record_sha256
     if samples.split_borders:
         keys["split_borders"] = dict(samples.split_borders)
     if plan.base is not None:

@@ -9,9 +9,7 @@ refused as a whole. validation.json and the Data Docs are written either way.
 import argparse
 import math
 import shutil
-from collections import Counter
-from dataclasses import dataclass, field, replace
-from itertools import islice
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,19 +30,22 @@ from aeops.data.dataset import (
     require_receipt,
     staging_folder,
 )
+from aeops.data.dataset_validation import DatasetValidation
 from aeops.data.forgotten import FORGOTTEN_FILE
-from aeops.data.growth import KEPT_FILE, NEXT_NUMBER, first_free_number
+from aeops.data.growth import JUDGEMENTS_KEY, KEPT_FILE, NEXT_NUMBER, first_free_number
+from aeops.data.judged_samples import decide, relabel, without_dropped
+from aeops.data.judgements import read_standings
 from aeops.data.kept_shards import keep_shards
 from aeops.data.near_copies import NearCopies, find_near_copies, read_rows_of
 from aeops.data.quarantine import write_quarantine
+from aeops.data.rejudging import judged_among
 from aeops.data.retention import FIRST_DAYS_FILE
-from aeops.data.set_aside import count_reasons, read_set_aside
+from aeops.data.set_aside import read_set_aside
 from aeops.data.shards import describe_input, read_input, shard_stem, write_block
 from aeops.data.source_record import accept_incoming
 from aeops.data.validation import (
     ROW_KEY,
     DataValidator,
-    ExpectationResult,
     drift_means,
     quarantine_reasons,
     read_rows,
@@ -55,84 +56,15 @@ from aeops.data.validation import (
     validate_samples,
     validate_set,
 )
+from aeops.data.validation_record import describe_refusal, summary_text, write_validation
 from aeops.errors import DataError
-from aeops.files import file_sha256, make_folder, write_json
+from aeops.files import file_sha256, write_json
 from aeops.machine.entry_point import run_main
+from aeops.machine.lock import file_lock
 from aeops.machine.stored_json import read_json
 from aeops.project import Project, find_project
 from aeops.recipe.reader import Recipe, read_recipe
-from aeops.recipe.sections import IGNORE
-
-MAX_NAMED_SAMPLES = 20  # of validation.json; the quarantine's rows.parquet names every quarantined sample
-MAX_NAMED_REASONS = 3  # of a refusal
-
-
-@dataclass(frozen=True)
-class DatasetValidation:
-    """The result of a validation.
-
-    Attributes:
-        index: the incoming dataset's index: what is new.
-        reasons: for each bad sample: its id -> the expectations that it fails.
-        budget: number of bad samples that may be quarantined.
-        sample_results: the results of the expectations of single samples.
-        set_results: those of all accepted samples; empty if the budget is exceeded, as there is no accepted set then.
-        drift_results: those of the accepted samples and the last accepted version; empty if the budget is exceeded.
-        drift_skipped: the reason why drift was not checked; None if it was.
-        set_aside: what the source held and could not become a sample: its name -> the reason; counts in the budget.
-        kept: rows of the accepted dataset's index that stay; empty where it begins anew.
-    """
-
-    index: pd.DataFrame
-    reasons: dict[str, list[str]]
-    budget: int
-    sample_results: list[ExpectationResult]
-    set_results: list[ExpectationResult]
-    drift_results: list[ExpectationResult]
-    drift_skipped: str | None
-    set_aside: dict[str, str] = field(default_factory=dict)
-    kept: pd.DataFrame = field(default_factory=pd.DataFrame)
-
-    @property
-    def bad_count(self) -> int:
-        """Number of bad samples and of what could not become one."""
-        return len(self.reasons) + len(self.set_aside)
-
-    @property
-    def given_count(self) -> int:
-        """Number of all that the source has now: what stays and what came in."""
-        return len(self.kept) + len(self.index) + len(self.set_aside)
-
-    @property
-    def new_index(self) -> pd.DataFrame:
-        """Rows of the incoming index without those of bad samples."""
-        return self.index[~self.index["id"].isin(list(self.reasons))]
-
-    @property
-    def accepted_index(self) -> pd.DataFrame:
-        """Rows of all samples of the new version: those that stay, and those that are new and good."""
-        return pd.concat([self.kept, self.new_index], ignore_index=True) if len(self.kept) else self.new_index
-
-    @property
-    def row_counts(self) -> dict[str, int]:
-        """Numbers of incoming, accepted and quarantined samples, as the receipt holds them; what stays counts as both first."""
-        accepted_count = len(self.kept) + len(self.index) - len(self.reasons)
-        return {"given": self.given_count, "accepted": accepted_count, "quarantined": self.bad_count}
-
-    @property
-    def over_budget(self) -> bool:
-        """True if more samples are bad than may be quarantined."""
-        return self.bad_count > self.budget
-
-    @property
-    def failed_results(self) -> list[ExpectationResult]:
-        """Expectations of the set that failed."""
-        return [result for result in self.set_results + self.drift_results if not result.is_success]
-
-    @property
-    def is_accepted(self) -> bool:
-        """True if the dataset is accepted, without its bad samples."""
-        return not self.over_budget and not self.failed_results
+from aeops.recipe.sections import IGNORE, WARNING
 
 
 def validate(recipe: Recipe, project: Project, incoming: Path) -> None:
@@ -195,15 +127,25 @@ def require_incoming(incoming: Path, recipe: Recipe, project: Project) -> dict[s
 
 def validate_dataset(recipe: Recipe, project: Project, incoming: Path, description: dict[str, Any]) -> DatasetValidation:
     """Validate each sample, then the accepted ones as a set, and publish the pages."""
-    index, kept = read_index(incoming), read_kept(incoming)
+    standings = read_standings(project, recipe.data.dataset)
+    kept = read_kept(incoming)
+    index, relabelled = relabel(read_index(incoming), standings, recipe)
     validator = DataValidator()
     sample_results = validate_samples(validator, recipe, index, description["dtype"])
     rows = read_rows(incoming, index, recipe.fit.input) if len(index) else None
     sample_results += validate_rows(validator, recipe, rows)
-    reasons = quarantine_reasons(sample_results, index)
-    set_aside = read_set_aside(incoming)
-    budget = math.floor(recipe.validate.quarantine_budget * (len(kept) + len(index) + len(set_aside)) + 1e-9)
-    validation = DatasetValidation(index, reasons, budget, sample_results, [], [], None, set_aside, kept)
+    set_aside, dropped_names = without_dropped(read_set_aside(incoming), standings)
+    required = frozenset(result.check.name for result in sample_results if result.check.is_required)
+    judging = [result for result in sample_results if result.check.severity != WARNING]
+    decided = decide(quarantine_reasons(judging, index), index, standings, required)
+    kept_released, kept_relabelled = judged_among(kept, standings, recipe)
+    released, relabelled = (*kept_released, *decided.released), (*kept_relabelled, *relabelled)
+    decided = replace(decided, released=released, relabelled=relabelled, dropped_names=dropped_names)
+    given = len(kept) + len(index) + len(set_aside) + len(dropped_names)
+    budget = math.floor(recipe.validate.quarantine_budget * given + 1e-9)
+    validation = DatasetValidation(index, decided.undecided, budget, sample_results, [], [], None, set_aside, decided)
+    # As the ingest knew it: what people have decided since about samples that stay is seen by the next one.
+    validation = replace(validation, judgements_sha256=description.get(JUDGEMENTS_KEY), kept=kept)
     if not validation.over_budget:
         accepted_index = validation.accepted_index
         set_results = validate_set(validator, recipe, accepted_index)
@@ -224,7 +166,8 @@ def validate_dataset(recipe: Recipe, project: Project, incoming: Path, descripti
     if validation.is_accepted:
         outcome = "accepted"
     summary = summary_text(validation)
-    publish_pages(staged_site, project.data_docs, recipe.data.dataset, outcome, summary, validator.suites)
+    with file_lock(project, "data-docs"):  # whose index names every dataset
+        publish_pages(staged_site, project.data_docs, recipe.data.dataset, outcome, summary, validator.suites)
     return validation
 
 
@@ -279,96 +222,6 @@ def quarantine_samples(validation: DatasetValidation, recipe: Recipe, project: P
     return folder
 
 
-# ---------------------------------------------------------------- the report
-
-
-def write_validation(
-    validation: DatasetValidation,
-    recipe: Recipe,
-    project: Project,
-    quarantine: Path | None,
-    content_digest: str | None,
-    copies: NearCopies | None = None,
-) -> None:
-    """Write validation.json; its paths are relative to the state folder.
-
-    Args:
-        validation: the result.
-        recipe: names the dataset.
-        project: has the state folder.
-        quarantine: the folder of bad samples, or None.
-        content_digest: the SHA-256 of the accepted dataset; None if it was refused.
-        copies: near copies in different splits; None where they were not looked for.
-    """
-    dataset = recipe.data.dataset
-    expectations = []
-    for result in validation.sample_results + validation.set_results + validation.drift_results:
-        expectations.append(result.to_dict() | {"applicable": True})
-    if validation.drift_skipped:
-        expectations.append({"name": "drift", "applicable": False, "success": True, "why": validation.drift_skipped})
-    named_samples = []
-    bad_samples = {name: [reason] for name, reason in validation.set_aside.items()} | validation.reasons
-    for sample_id, reasons in islice(bad_samples.items(), MAX_NAMED_SAMPLES):
-        named_samples.append({"id": sample_id, "reasons": reasons})
-    quarantine_path = None
-    if quarantine is not None:
-        quarantine_path = quarantine.relative_to(project.home).as_posix()
-    document = {
-        "format": FORMAT,
-        "dataset": dataset,
-        "passed": validation.is_accepted,
-        "expectations": expectations,
-        "rows": validation.row_counts,
-        "budget": validation.budget,
-        "quarantined": named_samples,
-        "set_aside": count_reasons(validation.set_aside),
-        "quarantine": quarantine_path,
-        "data_docs": (project.data_docs / dataset / "index.html").relative_to(project.home).as_posix(),
-        "content_sha256": content_digest,
-        "near_copies": None if copies is None else copies.to_dict(),
-    }
-    folder = project.validation(dataset)
-    make_folder(folder)
-    write_json(folder / "validation.json", document)
-
-
-def summary_text(validation: DatasetValidation) -> str:
-    """Return the sentences that the page shows above its tables."""
-    bad_count, row_count = validation.bad_count, validation.given_count
-    text = f"{bad_count} of {row_count} samples are bad; at most {validation.budget} may be quarantined."
-    if validation.over_budget:
-        return f"{text} The set was not validated, as too few samples are left."
-    if validation.drift_skipped:
-        return f"{text} Drift was not checked: {validation.drift_skipped}."
-    return text
-
-
-def describe_refusal(validation: DatasetValidation, recipe: Recipe, project: Project, quarantine: Path | None) -> str:
-    """Return why the dataset was refused and what to do, in one line."""
-    name, dataset = recipe.name, recipe.data.dataset
-    next_step = (
-        f"look at {project.data_docs / dataset / 'index.html'}; data/{dataset} is as it was; repair the source, or the bounds "
-        f"(validate) in recipes/{name}.yaml, then type ae run {name}"
-    )
-    if validation.over_budget:
-        return (
-            f"{dataset}: {validation.bad_count} of {validation.given_count} samples are bad, expected at most "
-            f"{validation.budget} (quarantine_budget {recipe.validate.quarantine_budget:g}); most frequent: "
-            f"{frequent_failures(validation)}; they are in {quarantine} with their reasons; {next_step}"
-        )
-    failures = "; ".join(result.message() for result in validation.failed_results)
-    return f"{dataset}: the set does not meet the recipe's expectations: {failures}; {next_step}"
-
-
-def frequent_failures(validation: DatasetValidation) -> str:
-    """Return the expectations that most samples fail, such as `blank (40 samples)`, and why most others were set aside."""
-    counts: Counter[str] = Counter(count_reasons(validation.set_aside))
-    for result in validation.sample_results:
-        if result.unexpected_items:
-            counts[result.check.name] = len(result.unexpected_items)
-    return ", ".join(f"{name} ({count} samples)" for name, count in counts.most_common(MAX_NAMED_REASONS))
-
-
 # ---------------------------------------------------------------- the accepted dataset
 
 
@@ -418,6 +271,7 @@ def build_dataset(
 def accepted_description(description: dict[str, Any], index: pd.DataFrame, shards: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the dataset.json of the accepted dataset."""
     accepted = description | {"rows": len(index), "shards": shards}
+    accepted.pop(JUDGEMENTS_KEY, None)
     growth = accepted.pop("growth", None)
     if growth is not None and growth["next_number"] > first_free_number(index["id"], description["dataset"]):
         accepted[NEXT_NUMBER] = growth["next_number"]

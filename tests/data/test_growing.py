@@ -11,6 +11,7 @@ from data_project import Room, tree
 from image_folders import SIDE, textures, write_images
 
 from aeops.data.dataset import content_sha256, read_index, read_shards, require_receipt
+from aeops.data.judgements import judgements_digest
 from aeops.data.retention import FirstDays, expired_by_time
 from aeops.data.source_record import SETTLED_NS, read_record
 from aeops.data.sources import decode_pool
@@ -64,7 +65,7 @@ def take(room: Room, today: date | None = None) -> None:
 
     ingest(room.recipe, room.project, room.incoming, today=today)
     description = require_incoming(room.incoming, room.recipe, room.project)
-    found = DatasetValidation(read_index(room.incoming), {}, 0, [], [], [], None, {}, read_kept(room.incoming))
+    found = DatasetValidation(read_index(room.incoming), {}, 0, [], [], [], None, kept=read_kept(room.incoming))
     new = build_dataset(found, room.incoming, description, staging_folder(room.data), room.data)
     replace_dataset(new, room.data)
     accept_incoming(room.project, "mine", content_sha256(room.data), set(read_index(room.data)["id"]))
@@ -223,6 +224,62 @@ def test_the_digest_of_a_source_takes_what_is_recorded_and_sees_every_change(
     write_images(pictures.root / "pictures" / "good", textures(1, seed=9), (".png",))
     assert source_digest(pictures.recipe, pictures.project) != digest
     assert [path.name for path in hashed] == ["0000.png"]
+
+
+# ---------------------------------------------------------------- people's judgements
+
+
+def broken(room: Room, expectation: str) -> list[str]:
+    """The samples that the last validation names with the values by which they break an expectation."""
+    entries = room.validation()["expectations"]
+    return [item["id"] for entry in entries if entry["name"] == expectation for item in entry.get("broken", ())]
+
+
+def test_judgements_hold_in_data_that_grows_and_a_changed_one_is_taken_where_no_file_has_changed(
+    pictures: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from aeops.cli.main import main
+
+    def judge(*arguments: str) -> None:
+        assert main(["quarantine", "mine", *arguments, "--why", "seen by eye", "--by", "Ada"]) == 0
+
+    monkeypatch.chdir(pictures.root)
+    write_images(pictures.root / "pictures" / "dark", np.zeros_like(textures(1)), (".png",))
+    settle(pictures.root / "pictures")
+    pictures.edit(data={"labels": ["bad", "good", "dark"]})
+    pictures.accept()
+    [entry] = pictures.validation()["quarantined"]
+    name, before = entry["id"], content_sha256(pictures.data)
+
+    judge("--release", name, "--relabel", f"{name}=good")
+    pictures.accept()
+    assert content_sha256(pictures.data) != before
+    assert by_id(pictures).label[name] == 1
+    assert pictures.validation()["judgements_sha256"] == judgements_digest(pictures.project, "mine")
+
+    write_images(pictures.root / "pictures" / "good" / "late", textures(1, seed=5), (".png",))
+    settle(pictures.root / "pictures" / "good" / "late")
+    pictures.accept()
+    assert growth(pictures) == {"unread": 121, "new": 1}
+    assert by_id(pictures).label[name] == 1, "not that of its folder"
+    assert pictures.validation()["rows"] == {"given": 122, "accepted": 122, "quarantined": 0, "released": 1, "relabelled": 1}
+    assert broken(pictures, "sample_mean") == [name], "by which `ae suite --accept` may still widen the bounds"
+
+    released = pictures.project.judgements("mine").read_bytes()
+    judge("--drop", name, "--overrule")
+    pictures.accept()
+    assert growth(pictures)["rejudged"] == 1
+    assert name not in by_id(pictures).index
+    assert pictures.validation()["rows"]["dropped"] == 1
+
+    pictures.project.judgements("mine").write_bytes(released)
+    pictures.accept()
+    assert by_id(pictures).label[name] == 1
+    pictures.project.judgements("mine").unlink()
+    pictures.accept()
+    assert growth(pictures)["rejudged"] == 1
+    assert [entry["id"] for entry in pictures.validation()["quarantined"]] == [name]
+    assert name not in by_id(pictures).index
 
 
 # ---------------------------------------------------------------- ids by number

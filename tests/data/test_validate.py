@@ -107,12 +107,13 @@ def test_a_run_tells_what_was_set_aside_and_why(room: Room) -> None:
     room.accept()
     counts = quarantine_counts(room.validation())
     assert counts is not None
-    assert (counts["count"], counts["given"]) == (5, 600)
+    assert (counts["count"], counts["copies"], counts["given"]) == (4, 1, 600), "a copy is no fault"
     assert counts["reasons"]["blank"] == 1
     assert set(counts["reasons"]) >= {"blank", "label"}
-    told = quarantine_line(counts)
-    assert told.startswith("5 of 600 samples, by the expectations ")
-    assert f"see {room.validation()['quarantine']} in the state folder" in told
+    assert "duplicate" not in counts["reasons"]
+    told = quarantine_line("mine", counts)
+    assert told.startswith("4 of 600 samples (")
+    assert told.endswith("1 copy of others left out: ae quarantine mine")
 
 
 def test_the_quarantine_holds_the_bad_samples_and_why(room: Room) -> None:

@@ -17,6 +17,7 @@ import pytest
 import uvicorn
 
 from aeops.data.quarantine import write_quarantine
+from aeops.data.statistics import sample_sha256
 from aeops.page.app import build_page_app
 from aeops.page.serve import listener_address, open_page_listener, page_config
 from aeops.project import Project
@@ -97,9 +98,8 @@ def set_aside(project: Project, digits: np.ndarray) -> None:
     (incoming / "shards").mkdir(parents=True)
     samples = np.concatenate([np.zeros((2, 1, 28, 28), np.uint8), digits[:1]])
     np.save(incoming / "shards" / "00000.npy", samples)
-    write(
-        incoming / "dataset.json", json.dumps({"shape": [1, 28, 28], "dtype": "uint8", "shards": [{"file": "shards/00000.npy"}]})
-    )
+    description = {"kind": "image", "shape": [1, 28, 28], "low": 0, "high": 255, "dtype": "uint8"}
+    write(incoming / "dataset.json", json.dumps(description | {"shards": [{"file": "shards/00000.npy"}]}))
     index = pd.DataFrame(
         {
             "id": ["a" * 12, "b" * 12, "c" * 12],
@@ -107,6 +107,7 @@ def set_aside(project: Project, digits: np.ndarray) -> None:
             "row": [0, 1, 2],
             "label": [3, 4, 5],
             "source": ["one", "two", HOSTILE],
+            "sha256": sample_sha256(samples),
         }
     )
     reasons = {"a" * 12: ["blank"], "b" * 12: ["blank", "sample_mean"], "c" * 12: ["label_known"]}

@@ -74,6 +74,7 @@ def test_the_recipes_page_shows_each_part(client: httpx.Client) -> None:
         *("812", "1 of 3 signals, 2 are needed", "too few days", "the last months"),
         *("5,000 samples came in, 4,997 were accepted, 3 quarantined", "1 of 2 expectations met", "Not met: blank"),
         *("3 samples in .ae/quarantine/digits/0123456789ab", "2 blank", "1 sample mean", "blank, sample mean"),
+        *("ae quarantine digits --release aaaaaaaaaaaa --why TEXT", "--drop aaaaaaaaaaaa", "--relabel aaaaaaaaaaaa=LABEL"),
         *("summary of the last batch", "valid 2 entries", "ae ledger verify digits", "none → 1", "the gate"),
     ):
         assert words in text, words

@@ -103,7 +103,7 @@ def test_a_damaged_lock_file_names_nobody_and_can_be_taken(project: Project, dam
     assert not lock.was_holder_killed(project)
     with lock.run_lock(project, "a test"):
         assert read_json(file)["purpose"] == "a test"
-    assert lock.workspace_holder(project) is None
+    assert lock.runs_in_progress(project) == []
 
 
 def test_an_error_file_that_a_full_disk_has_cut_hides_no_failure(project: Project, damage: bytes) -> None:

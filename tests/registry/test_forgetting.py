@@ -20,7 +20,9 @@ from ae_models.checksums import bundle_sha256, write_checksums
 from aeops.cli.main import main as ae
 from aeops.data import dvc
 from aeops.data.dataset import content_sha256, read_index, read_shards, require_receipt
+from aeops.data.judgements import RELEASE, Judgement, read_judgements, record_judgements
 from aeops.data.stored_objects import FOLDER_SUFFIX, object_file
+from aeops.data.widening import Widening, record_widenings
 from aeops.errors import AeError, DataError, InfrastructureError, UsageError
 from aeops.predictions.prediction_store import call_file, find_prediction, write_call
 from aeops.predictions.rows import predictions_schema
@@ -228,14 +230,28 @@ def require_forgotten(site: Site) -> None:
     assert not (site.project.home / "forgetting" / "digits.json").exists()
 
 
+def judge(site: Site, *ids: str) -> None:
+    """Let a person have released samples, and widened a bound because of them."""
+    facts = {"who": "Ada", "account": "ada", "why": "dark, but real", "time": WHEN.isoformat()}
+    content = dict(zip(read_index(site.data)["id"], read_index(site.data)["sha256"], strict=True))
+    released = [Judgement(RELEASE, name, content.get(name, "0" * 64), ("blank",), None, **facts) for name in ids]
+    record_judgements(site.project, "digits", released)
+    widening = Widening("sample_mean", "validate.sample_mean.min", 0.02, 0.01, because=ids)
+    record_widenings(site.project, "digits", [widening], facts)
+
+
 def test_a_sample_goes_from_everywhere_and_what_is_not_of_it_stays(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     before = site.holding()
     assert len(before) >= 8  # data, and in cache and remote shards, prepared samples and banks; the registry's banks
+    judge(site, site.gone, "digits-000001")
     ids = site.ids_file(site.gone, "", site.gone)
     assert ae(["forget", "digits", "--ids", str(ids), "--why", "consent withdrawn", "--by", "Ada"]) == 0
     printed = capsys.readouterr().out
     require_forgotten(site)
     assert "1 lines of" in printed
+    assert [one.id for one in read_judgements(site.project, "digits")] == ["digits-000001"]
+    assert json.loads(site.project.suite_record("digits").read_text())["changes"][0]["because"] == ["digits-000001"]
+    assert "Git's history of recipes/quarantine" in printed
     assert "digits@3 retired: its bank holds training samples" in printed
     assert "digits@2 marked" in printed
     assert "not reached the source itself (images.npy)" in printed
@@ -346,7 +362,9 @@ def test_a_sample_in_quarantine_alone_can_be_forgotten(site: Site) -> None:
     folder = site.project.quarantine("digits") / "0123"
     folder.mkdir(parents=True)
     pd.DataFrame({"id": ["bad/1.png"], "reasons": [["blank"]]}).to_parquet(folder / "rows.parquet")
-    assert ae(["forget", "digits", "--ids", str(site.ids_file("bad/1.png")), "--why", "it shows a person"]) == 0
+    judge(site, "bad/2.png")  # and one that was dropped is in no quarantine
+    assert ae(["forget", "digits", "--ids", str(site.ids_file("bad/1.png", "bad/2.png")), "--why", "it shows a person"]) == 0
     assert not folder.exists()
+    assert read_judgements(site.project, "digits") == []
     assert len(read_index(site.data)) == COUNT
     assert site.store.champion_version("digits") == "3"

@@ -8,10 +8,12 @@ import pytest
 from aeops.errors import DataError, UsageError
 from aeops.gate.documents import ComparisonDocument, VerdictDocument
 from aeops.gate.evidence import read_evidence, write_evidence
+from aeops.machine.lock import RunUse
 from aeops.project import Project
 from aeops.recipe.reader import load_recipe, read_unchanged, require_unchanged
 
 ROOT = Path(__file__).parents[2]
+USE = RunUse("digits", "digits")
 
 
 @pytest.fixture
@@ -48,7 +50,7 @@ def test_a_recipe_that_changes_while_a_run_is_under_way_stops_its_next_step(with
     from flows.training_steps import load_context, pinned_recipe
 
     file = with_recipe.recipe_file("digits")
-    with pinned_recipe(with_recipe, "digits") as checked:
+    with pinned_recipe(with_recipe, USE) as checked:
         assert load_context("digits")[1] is checked
         if change == "edited":
             file.write_text(f"{file.read_text(encoding='utf-8')}approval: {{needed: false}}\n", encoding="utf-8")
@@ -62,7 +64,7 @@ def test_between_runs_a_recipe_may_change(with_recipe: Project) -> None:
     from flows.training_steps import load_context, pinned_recipe
 
     file = with_recipe.recipe_file("digits")
-    with pinned_recipe(with_recipe, "digits") as first:
+    with pinned_recipe(with_recipe, USE) as first:
         pass
     file.write_text(f"# another comment\n{file.read_text(encoding='utf-8')}", encoding="utf-8")
     assert load_context("digits")[1].sha256 != first.sha256
@@ -75,7 +77,7 @@ def test_no_step_of_a_run_goes_on_with_another_recipe(with_recipe: Project, step
 
     file = with_recipe.recipe_file("digits")
     function = getattr(training_steps, step, None) or getattr(decision_steps, step)
-    with training_steps.pinned_recipe(with_recipe, "digits"):
+    with training_steps.pinned_recipe(with_recipe, USE):
         file.write_text(f"{file.read_text(encoding='utf-8')}# edited\n", encoding="utf-8")
         with pytest.raises(DataError, match=r"recipes/digits\.yaml was changed while this run was under way"):
             function.fn("digits")
@@ -93,5 +95,13 @@ def test_the_checks_before_a_run_are_made_of_the_recipe_that_runs(with_recipe: P
     from flows.training_steps import pinned_recipe
 
     (with_recipe.root / "params.yaml").write_text("recipes: []\n1", encoding="utf-8")
-    with pytest.raises(UsageError, match=r"params\.yaml: not readable as YAML"), pinned_recipe(with_recipe, "digits"):
+    with pytest.raises(UsageError, match=r"params\.yaml: not readable as YAML"), pinned_recipe(with_recipe, USE):
         pass
+
+
+def test_a_run_whose_recipe_has_got_another_dataset_while_it_waited_ends_before_it_begins(with_recipe: Project) -> None:
+    from flows.training_steps import pinned_recipe
+
+    waited = pinned_recipe(with_recipe, RunUse("digits", "older"))
+    with pytest.raises(UsageError, match=r"has another dataset since this run has waited for data/older.*ae run digits"), waited:
+        pytest.fail("it was let in")

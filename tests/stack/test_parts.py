@@ -22,7 +22,7 @@ from aeops.cli.main import build_parser, main
 from aeops.cli.up import requested_settings
 from aeops.errors import InfrastructureError, UsageError
 from aeops.files import write_json
-from aeops.machine.lock import clear_killed_holder, file_lock, run_lock, try_flock, was_holder_killed, workspace_holder
+from aeops.machine.lock import clear_killed_holder, file_lock, run_lock, runs_in_progress, try_flock, was_holder_killed
 from aeops.machine.network import RequiredPort, require_ports_free
 from aeops.machine.prefect_access import login_file, make_login
 from aeops.machine.process_identity import parse_identity, this_process
@@ -104,16 +104,16 @@ def hold(project: Project, seconds: float) -> subprocess.Popen[str]:
 
 
 def test_by_hand_a_held_workspace_refuses_and_a_flow_waits_for_it_and_tells_who_holds_it(project: Project) -> None:
-    assert workspace_holder(project) is None
+    assert runs_in_progress(project) == []
     holder = hold(project, 2)
-    assert workspace_holder(project) is not None
+    assert [run.get("purpose") for run in runs_in_progress(project)] == ["ae run held"]
     with pytest.raises(InfrastructureError, match=f"`ae run held`, process {holder.pid}"), run_lock(project, "ae run small"):
         pass
     told: list[str] = []
     with run_lock(project, "train small", wait=60, notify=told.append):
         assert holder.wait(timeout=30) == 0
-        assert workspace_holder(project) is None, "one's own lock is no reason to wait"
-    assert workspace_holder(project) is None
+        assert runs_in_progress(project) == [], "one's own lock is no reason to wait"
+    assert runs_in_progress(project) == []
     assert len(told) == 1
     assert f"train small waits: `ae run held`, process {holder.pid}" in told[0]
 

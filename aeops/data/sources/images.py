@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aeops.data.judged_samples import NamedLabels
 from aeops.data.sources.files import fetched_path, source_folder
 from aeops.data.sources.image_files import ImageFolder, folder_of, list_images, match_masks
 from aeops.errors import DataError
@@ -66,11 +67,13 @@ class ImagesReader:
         folder, listing = _list_folder(recipe, project)
         source: ImagesSource = recipe.data.source
         labels = _Labels.read(recipe, folder, listing)
-        unread = _Unread.find(listing, known, labels, source, recipe)
+        given_labels = NamedLabels(project, recipe)
+        unread = _Unread.find(listing, known, labels, given_labels, recipe)
         names = [name for name in listing.images if name not in unread.checksums]
         count_writer = CountWriter(project.ingest_progress(recipe.name), len(names))
         decoded = decode_files(folder, names, recipe.fit.input, project.home / "sources", count_writer.write)
-        samples = _Samples.collect(listing, dict(zip(names, decoded.results, strict=True)), labels, source, recipe)
+        results = dict(zip(names, decoded.results, strict=True))
+        samples = _Samples.collect(listing, results, labels, given_labels, recipe)
         if not samples.ids and not unread.samples.ids:
             reasons = [f"{name}: {reason}" for name, reason in list(samples.set_aside.items())[:NAMED_FILES]]
             raise DataError("; ".join([f"{source.path}: none of {len(listing.images):,} images can be a sample", *reasons]))
@@ -86,7 +89,7 @@ class ImagesReader:
             metadata={name: count for name, count in metadata.items() if count},
             ids=samples.ids,
             set_aside=samples.set_aside,
-            checksums=_checksums(folder, listing, dict(zip(names, decoded.results, strict=True)), unread.checksums, source),
+            checksums=_checksums(folder, listing, results, unread.checksums, source),
             unread=unread.samples.unread(labels is not None, source, unread.checksums) if unread.checksums else None,
             file_samples=samples.counts | unread.samples.counts,
         )
@@ -198,6 +201,14 @@ class _Labels:
         return number if number in recipe.data.labels else f"unknown label {text!r}: data.labels does not name it"
 
 
+def _label_of(name: str, labels: _Labels | None, given_labels: NamedLabels, recipe: Recipe) -> int | str:
+    """Return the number of an image's label, by its source or by a person; or a reason why it has none."""
+    label = 0 if labels is None else labels.number(name, recipe)
+    if isinstance(label, str) and (given := given_labels.find(name, label)) is not None:
+        return given
+    return label
+
+
 class _Samples:
     """Samples as they are collected, file by file."""
 
@@ -216,14 +227,14 @@ class _Samples:
         listing: ImageFolder,
         decoded: "Mapping[str, FileResult]",
         labels: _Labels | None,
-        source: ImagesSource,
+        given_labels: NamedLabels,
         recipe: Recipe,
     ) -> "_Samples":
         from aeops.kinds.image import frame_names
 
-        samples = cls(listing.problems)
+        samples, source = cls(listing.problems), recipe.data.source
         for name, result in decoded.items():
-            label = 0 if labels is None else labels.number(name, recipe)
+            label = _label_of(name, labels, given_labels, recipe)
             problem = result.problem or (label if isinstance(label, str) else None)
             if problem is not None:
                 samples.set_aside[name] = problem
@@ -265,16 +276,21 @@ class _Unread:
 
     @classmethod
     def find(
-        cls, listing: ImageFolder, known: "KnownSamples | None", labels: _Labels | None, source: ImagesSource, recipe: Recipe
+        cls,
+        listing: ImageFolder,
+        known: "KnownSamples | None",
+        labels: _Labels | None,
+        given_labels: NamedLabels,
+        recipe: Recipe,
     ) -> "_Unread":
         from aeops.kinds.image import frame_names
 
-        unread = cls(_Samples({}), {})
+        unread, source = cls(_Samples({}), {}), recipe.data.source
         if known is None:
             return unread
         for name in listing.images:
             ids = known.ids_of(name, partial(frame_names, name))
-            label = 0 if labels is None else labels.number(name, recipe)
+            label = _label_of(name, labels, given_labels, recipe)
             if not ids or isinstance(label, str):  # one whose label is unknown now is set aside with the reason
                 continue
             unread.samples.add(name, list(ids), (), label, source)

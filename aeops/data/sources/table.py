@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aeops.data.judged_samples import NamedLabels
 from aeops.data.sources.files import fetched_path, source_file, source_folder
 from aeops.errors import DataError
 from aeops.files import file_sha256
@@ -53,7 +54,7 @@ class TableReader:
         source: TableSource = recipe.data.source
         if source.is_archive:
             return _archive_samples(self.files(recipe, project)["rows"], recipe)
-        return _file_samples(self.files(recipe, project), recipe)
+        return _file_samples(self.files(recipe, project), recipe, NamedLabels(project, recipe))
 
 
 SOURCE = TableReader()
@@ -74,7 +75,7 @@ def _archive_samples(path: Path, recipe: Recipe) -> "SourceSamples":
     return SourceSamples(rows, numbers, source.path)
 
 
-def _file_samples(files: dict[str, Path], recipe: Recipe) -> "SourceSamples":
+def _file_samples(files: dict[str, Path], recipe: Recipe, given_labels: NamedLabels) -> "SourceSamples":
     import numpy as np
 
     from aeops.data.sources.row_values import cell_text, id_problems, label_numbers, rows_that_stay, without_nulls
@@ -100,6 +101,9 @@ def _file_samples(files: dict[str, Path], recipe: Recipe) -> "SourceSamples":
     ids = None
     if source.id is not None:
         ids = [cell_text(cell) for cell in table.columns[source.id]]
+    if labels is not None:
+        given_labels.apply(labels, problems, lambda row: _row_title(table, row, ids))
+    if ids is not None:
         problems |= id_problems(ids, problems, recipe.on_duplicate)
     set_aside = dict(table.set_aside)
     set_aside |= {_row_title(table, row, ids): reason for row, reason in sorted(problems.items())}

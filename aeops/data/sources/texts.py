@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aeops.data.judged_samples import NamedLabels
 from aeops.data.sources.files import fetched_path, source_file, source_folder
 from aeops.errors import DataError
 from aeops.files import file_sha256
@@ -203,6 +204,7 @@ def _samples(records: Records, files: dict[str, Path], recipe: Recipe, project: 
     labels = None
     if source.labels is not None:
         labels, found = label_numbers([cell_text(cell) for cell in records.cells["labels"]], recipe)
+        NamedLabels(project, recipe).apply(labels, found, lambda row: records.names[row])
         problems = found | problems
     ids = records.names
     if source.id is not None:

@@ -9,8 +9,10 @@ import pandas as pd
 
 from aeops.data.dvc import add_dataset
 from aeops.data.held_samples import objects_to_remove, remove_objects
+from aeops.data.judgements import forget_judgements
 from aeops.data.pending_forgetting import pending_file
 from aeops.data.reduced_dataset import drop_samples
+from aeops.data.widening import forget_in_widenings
 from aeops.errors import UsageError
 from aeops.files import sync_folder
 from aeops.machine.stored_json import read_json
@@ -42,6 +44,7 @@ def carry_out(project: Project, store: Store, pending: dict[str, Any], report: C
     content = drop_samples(project, dataset, ids, contents)
     md5 = add_dataset(project, dataset)
     report("data", f"{dataset} {content[:12]} without {len(ids):,} samples, which no ingest brings back")
+    forget_judged(project, pending, report)
     forget_versions(project, store, pending, report)
     stores = reachable_stores(project)
     hashes = objects_to_remove(stores, {name: files for name, files in pending["folders"].items() if name != md5})
@@ -53,6 +56,13 @@ def carry_out(project: Project, store: Store, pending: dict[str, Any], report: C
     record_in_ledgers(store, pending, content, report)
     pending_file(project, dataset).unlink()
     sync_folder(pending_file(project, dataset).parent)
+
+
+def forget_judged(project: Project, pending: dict[str, Any], report: Callable[[str, str], None]) -> None:
+    """Take the samples out of what people have judged, and out of the record of bounds that were widened because of them."""
+    count = forget_judgements(project, pending["dataset"], pending["ids"])
+    named_count = sum(forget_in_widenings(project, recipe, pending["ids"]) for recipe in pending["recipes"])
+    report("judgements", f"{count:,} lines deleted, and {named_count:,} names of samples in the records of widened bounds")
 
 
 # ---------------------------------------------------------------- versions
@@ -153,4 +163,6 @@ def unreached(project: Project, pending: dict[str, Any]) -> list[str]:
         except UsageError:
             continue
     found = [f"the source itself ({', '.join(sorted(sources))}), and what .ae/sources holds of it"] if sources else []
+    if pending.get("judged"):
+        found.append("Git's history of recipes/quarantine and recipes/suites, which names samples that people have judged")
     return [*found, "backups and other clones of this project", "what networks have learnt of the samples: weights are no copies"]

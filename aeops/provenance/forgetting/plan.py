@@ -10,9 +10,11 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from ae_models.names import names_not_in
 from aeops.data.dataset import read_index, require_receipt
 from aeops.data.dvc import stored_folders
 from aeops.data.held_samples import HeldSamples, find_held, keeps_samples
+from aeops.data.judgements import read_judgements
 from aeops.data.pending_forgetting import write_pending
 from aeops.errors import DataError, InfrastructureError, UsageError
 from aeops.files import data_sha256
@@ -41,7 +43,7 @@ def plan_forgetting(project: Project, store: Store, recipe: Recipe, ids: list[st
         The record, as `aeops.data.pending_forgetting` keeps it.
 
     Raises:
-        DataError: an id is in no version of the dataset, or the dataset was altered.
+        DataError: an id is in no version of the dataset, the dataset was altered, or its file of judgements is damaged.
         UsageError: no reason.
         InfrastructureError: the remote cannot be reached, or a service is running. Nothing was deleted in any of these cases.
     """
@@ -53,7 +55,8 @@ def plan_forgetting(project: Project, store: Store, recipe: Recipe, ids: list[st
     index = read_index(project.dataset(dataset))
     held = find_held(stores, dataset, ids, ())
     unknown = [name for name in ids if name not in held.found and name not in set(index["id"])]
-    unknown = [name for name in unknown if name not in quarantined_ids(project, dataset)]
+    judged = {one.id for one in read_judgements(project, dataset)}  # one that was dropped may be nowhere else
+    unknown = names_not_in(unknown, quarantined_ids(project, dataset) | judged)
     if unknown:
         raise DataError(
             f"{dataset}: no version of the data holds {name_some(unknown)}: nothing was deleted. Ids are as reports, "
@@ -74,6 +77,7 @@ def plan_forgetting(project: Project, store: Store, recipe: Recipe, ids: list[st
         "folders": held.folders,
         "recipes": recipes,
         "copies": copies_of(index, ids),
+        "judged": any(name in judged for name in ids),
         "versions": affected_versions(store, recipes, dataset, held, set(index.loc[index["id"].isin(ids), "split"])),
         "evidence_sha256": data_sha256("\n".join(sorted(data_sha256(name) for name in ids))),
     }
