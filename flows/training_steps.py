@@ -22,7 +22,6 @@ from prefect.runtime import flow_run, task_run
 from aeops.data import dvc
 from aeops.data.listed_recipes import list_recipe
 from aeops.data.pipeline_files import write_pipeline_files
-from aeops.data.suite import require_known_severities
 from aeops.errors import DataError, InfrastructureError, TransientError, UsageError
 from aeops.evaluation.before_training import require_enough_samples, require_named_files, require_whole_seed_record
 from aeops.files import file_sha256
@@ -137,6 +136,8 @@ def pinned_recipe(project: Project, use: RunUse) -> Iterator[Recipe]:
         UsageError: no such recipe, every mistake in it, another dataset than the run holds, or params.yaml is no YAML.
         DataError: a file that its studies read is missing, or another one; or its record of seeds is damaged.
     """
+    from aeops.data.suite import require_known_severities  # here: it loads numpy, which a flow does without
+
     checked = load_recipe(project, use.recipe, with_keys=True)
     if checked.data.dataset != use.dataset:
         raise UsageError(
