@@ -150,7 +150,7 @@ class Listing:
     @property
     def copies(self) -> int:
         """How many samples equal an earlier one and have no other fault."""
-        from aeops.data.suite import DUPLICATE
+        from aeops.recipe.sections import DUPLICATE
 
         return sum(set(row.kinds) == {DUPLICATE} for row in self.rows)
 

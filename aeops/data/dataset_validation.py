@@ -8,9 +8,8 @@ import pandas as pd
 from aeops.data.judged_samples import Decided
 from aeops.data.judgements import expectation_name
 from aeops.data.set_aside import count_reasons
-from aeops.data.suite import DUPLICATE
 from aeops.data.validation import ExpectationResult
-from aeops.recipe.sections import SET, WARNING
+from aeops.recipe.sections import DUPLICATE, SET, WARNING
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,11 @@ from aeops.errors import UsageError
 from aeops.kinds.interface import load_kind
 from aeops.kinds.results import ExpectedRange, ExpectedValue, shorten_list
 from aeops.recipe.reader import Recipe
-from aeops.recipe.sections import REFUSE, ROW, SET, WARNING, RangeSpec
+from aeops.recipe.sections import DUPLICATE, REFUSE, ROW, SET, WARNING, RangeSpec
 
 if TYPE_CHECKING:
     import pandas as pd
 
-DUPLICATE = "duplicate"  # the expectation that a sample equals no earlier one
 DRIFT = "drift"  # the family of those that compare with the last accepted version
 # What breaks an expectation of each severity, in words.
 CONSEQUENCES = {

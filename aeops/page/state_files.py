@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from aeops.data.judgements import Standing, expectation_name, read_standings
-from aeops.data.suite import DUPLICATE
 from aeops.errors import AeError
 from aeops.machine.stored_json import read_json
 from aeops.project import Project
 from aeops.provenance.last_run import last_run_file
 from aeops.recipe.reader import Recipe, load_recipe
+from aeops.recipe.sections import DUPLICATE
 from aeops.registry import ledger
 from aeops.registry.acknowledgement import ACKNOWLEDGEMENT
 from aeops.registry.ledger import LedgerEntry

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict
 
 from aeops.data.judgements import DECISIONS
-from aeops.data.suite import DUPLICATE
 from aeops.gate.documents import ComparisonDocument
+from aeops.recipe.sections import DUPLICATE
 
 
 class QuarantineCounts(TypedDict):

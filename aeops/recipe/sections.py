@@ -121,6 +121,7 @@ class RangeSpec:
         return []
 
 
+DUPLICATE = "duplicate"  # the expectation that a sample equals no earlier one
 ROW, SET, WARNING = "row", "set", "warning"  # severities of an expectation
 SEVERITIES = (ROW, SET, WARNING)
 SHARES = ("class_share", "sample_mean", "sample_std", "letters")  # bounds on what lies in [0, 1]

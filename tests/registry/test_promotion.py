@@ -196,7 +196,7 @@ def test_a_decision_is_written_once_for_an_evidence_and_a_person_may_think_again
     assert champion(registered) is None
     assert promotion.find_problems(registered, "digits") == []
     with pytest.raises(
-        ValueError, match="expected one of the events refusal, request, approval, rejection, acknowledgement, got"
+        ValueError, match="expected one of the events refusal, request, approval, rejection, acknowledgement, forgetting, got"
     ):
         note("promotion")
 

@@ -32,7 +32,7 @@ def test_runs_lists_each_run_with_the_version_that_it_made(
     third = start()
     assert main(["runs", "digits", "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
-    assert answer["in_progress"] is None
+    assert answer["in_progress"] == []
     found = {run["run_id"]: (run["status"], run["version"], run["verdict"]) for run in answer["runs"]}
     assert found == {first: ("finished", "1", "refused"), second: ("failed", "", ""), third: ("running", "", "")}
     assert [run["seconds"] is None for run in answer["runs"] if run["run_id"] == third] == [True]

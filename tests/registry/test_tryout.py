@@ -170,20 +170,20 @@ BROKEN: dict[str, tuple[str, str, str, str]] = {
     ),
     "code that gives other scores": (
         "code/*/aeops/bundle/answers.py",
-        "for row in zip(*columns, strict=True)",
-        "for row in zip([x + 0.01 for x in columns[0]], *columns[1:], strict=True)",
+        "for row in zip(*columns.values(), strict=True)",
+        "for row in zip([x + 0.01 for x in columns['score']], *list(columns.values())[1:], strict=True)",
         "scores its example otherwise than the bundle does, by 0.01",
     ),
     "code that gives no numbers": (
         "code/*/aeops/bundle/answers.py",
-        "for row in zip(*columns, strict=True)",
-        "for row in zip([float('nan') for x in columns[0]], *columns[1:], strict=True)",
+        "for row in zip(*columns.values(), strict=True)",
+        "for row in zip([float('nan') for x in columns['score']], *list(columns.values())[1:], strict=True)",
         "answers with a score that is not finite",
     ),
     "code that leaves the flag out": (
         "code/*/aeops/bundle/answers.py",
-        "dict(zip(names, row, strict=True))",
-        "dict(zip(names, row[:2]))",
+        "dict(zip(columns, row, strict=True))",
+        "dict(zip(columns, row[:2]))",
         "answers without is_anomaly, p_value, score",
     ),
     "code that answers one sample of two": (
