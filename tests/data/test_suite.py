@@ -49,6 +49,7 @@ def judged(room: Room, judged_once: Path, monkeypatch: pytest.MonkeyPatch) -> Ro
     shutil.copytree(judged_once, room.root, dirs_exist_ok=True)
     monkeypatch.chdir(room.root)
     monkeypatch.setenv("AE_BY", "ada")
+    monkeypatch.delenv("COLUMNS", raising=False)  # lines are not wrapped where nothing says how wide they may be
     room.images[30] = room.images[30] // 40
     room.images[3] = 0
     return room

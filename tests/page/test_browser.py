@@ -150,7 +150,7 @@ def test_a_screen_reader_finds_landmarks_one_heading_labels_and_names(opened: Op
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
     page.keyboard.press("Enter")
-    assert page.url.endswith("#main")
+    page.wait_for_url("**#main")
 
 
 def test_the_page_is_dark_where_the_system_is(browser: Any, served: Served) -> None:
