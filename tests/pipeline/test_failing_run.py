@@ -63,7 +63,8 @@ def test_bad_data_stops_the_run_and_leaves_everything_as_it_was(ran: Checkout, p
 def test_a_second_run_is_refused_while_one_goes_on(bare: Checkout, stopping: list[subprocess.Popen[bytes]]) -> None:
     first = bare.start("run", "small")
     stopping.append(first)
-    wait_for(lambda: (bare.home / "locks" / "run.lock").is_file() and (bare.home / "locks" / "run.lock").read_text())
+    lock = bare.home / "locks" / "run-small.lock"
+    wait_for(lambda: lock.is_file() and lock.read_text())
     done = bare.ae_in_process("run", "small")
     assert done.returncode == 5
     assert str(first.pid) in kinds(done)
