@@ -51,6 +51,7 @@ from table_detectors import DETECTORS
 from ae_models.fit import fit
 from ae_models.spec import AdversarialCodeCriticSpec, FitSpec, GanomalyCriticSpec, NoCriticSpec
 from aeops.bundle.detector import Detector
+from aeops.data.splits import draw_split
 from aeops.data.statistics import sample_sha256
 from aeops.evaluation.baselines import FittedBaselines, PcaBaseline, ResidualTreatment
 from aeops.evaluation.detection import measure_ranking
@@ -59,7 +60,6 @@ from aeops.machine.stored_json import read_json
 from aeops.project import find_project
 from aeops.recipe.reader import Recipe, read_recipe
 from aeops.report.model_card import markdown_table
-from aeops.stages.ingest import draw_split
 
 RECORD, README = RECORDS / "anomaly.json", ROOT / "README.md"
 BEGIN, END = "<!-- anomaly detection: written by `make bench-anomaly` -->", "<!-- anomaly detection: end -->"

@@ -32,6 +32,7 @@ from ae_models.spec import FitSpec, OnnxEncoderSpec, PatchBankScoreSpec
 from aeops.bundle.detector import Detector
 from aeops.data.sources.catalogue import read_source, source_digest
 from aeops.data.sources.masked_images import read_masks
+from aeops.data.splits import draw_split
 from aeops.evaluation.baselines import FittedBaselines, PcaBaseline, ResidualTreatment
 from aeops.evaluation.detection import measure_ranking
 from aeops.evaluation.pixel_metrics import aupro, pixel_auroc
@@ -41,7 +42,6 @@ from aeops.machine.stored_json import read_json
 from aeops.project import Project, find_project
 from aeops.recipe.reader import Recipe, read_recipe
 from aeops.report.model_card import markdown_table
-from aeops.stages.ingest import draw_split
 
 PROTOCOL = "tiles"
 RECORD, DOCS = RECORDS / "anomaly_tiles.json", ROOT / "docs" / "defects.md"

@@ -21,12 +21,12 @@ from benchmark_tools import RECORDS, ROOT, mnist_digits, save_record, train_scor
 
 from ae_models.spec import FitSpec
 from ae_models.training_environment import deterministic_threads, quiet_lightning
+from aeops.data.splits import draw_split
 from aeops.data.statistics import sample_sha256
 from aeops.evaluation.baselines import FittedBaselines, PcaBaseline, ResidualTreatment
 from aeops.evaluation.detection import measure_ranking
 from aeops.recipe.metric_names import MODEL_DETECTOR
 from aeops.recipe.reader import Recipe, read_recipe
-from aeops.stages.ingest import draw_split
 
 REAL_TASK = (0.75, 0.97)  # AUROC of the best baseline between which a task is neither hopeless nor solved
 

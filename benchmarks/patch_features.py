@@ -29,13 +29,13 @@ from ae_models.sample_sets import ArraySampleSet, SampleRoles
 from ae_models.spec import FitSpec, NormalisedResidualScoreSpec, OnnxEncoderSpec, PatchBankScoreSpec, ScoreSpec
 from ae_models.training import train_weights
 from aeops.bundle.detector import Detector
+from aeops.data.splits import draw_split
 from aeops.data.statistics import sample_sha256
 from aeops.evaluation.detection import measure_ranking
 from aeops.machine.stored_json import read_json
 from aeops.project import find_project
 from aeops.recipe.reader import Recipe, read_recipe
 from aeops.report.model_card import markdown_table
-from aeops.stages.ingest import draw_split
 
 RECORD, DOCS = RECORDS / "patch_features.json", ROOT / "docs" / "features.md"
 BEGIN, END = "<!-- patches: written by `python benchmarks/patch_features.py` -->", "<!-- patches: end -->"

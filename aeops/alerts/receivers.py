@@ -94,9 +94,14 @@ def send_to(project: Project, notification: Notification, receivers: Sequence[Re
     Raises:
         OSError: the record of what was sent cannot be written.
     """
-    wanted = [one for one in receivers if one.target.wants(notification)]
-    results = [SendResult(one.target.name, "failed", one.problem) for one in wanted if one.problem]
-    targets = [one.target for one in wanted if not one.problem]
+    results, targets = list[SendResult](), list[NotifyTarget]()
+    for one in receivers:
+        if not one.target.wants(notification):
+            continue
+        if one.problem:
+            results.append(SendResult(one.target.name, "failed", one.problem))
+        else:
+            targets.append(one.target)
     if targets:
         with file_lock(project, "notifications"):  # of two processes that send the same, the second one holds it back
             results += notify(notification, targets, sent_file(project))

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ae_models.mappings import select_keys
 from aeops.cli.outputs import add_json_option, print_json
 from aeops.errors import UsageError
 
@@ -59,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
         carry_out(project, store, pending, report)
     left = unreached(project, pending)
     if arguments.json:
-        facts = {key: pending[key] for key in ("dataset", "ids", "why", "who", "versions")}
+        facts = select_keys(pending, ("dataset", "ids", "why", "who", "versions"))
         print_json({**facts, "steps": steps, "not_reached": left})
         return 0
     for place in left:

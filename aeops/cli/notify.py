@@ -55,7 +55,7 @@ def show_receivers(receivers: "list[ReadyReceiver]", unknown_recipes: list[str],
     from aeops.recipe.notify_settings import EVENTS
 
     if as_json:
-        print_json({"receivers": [_facts(one) for one in receivers], "events": EVENTS})
+        print_json({"receivers": list(map(_facts, receivers)), "events": EVENTS})
         return
     for one in receivers:
         facts = _facts(one)
@@ -88,7 +88,7 @@ def test_receivers(receivers: "list[ReadyReceiver]", as_json: bool) -> int:
     for one in receivers:
         results += send_to(project, test_of(one.target.name), [one])
     if as_json:
-        print_json([asdict(result) for result in results])
+        print_json(list(map(asdict, results)))
     else:
         for result in results:
             reason = f": {result.reason}" if result.reason else ""
@@ -114,5 +114,7 @@ def _unknown_recipes(receivers: "list[ReadyReceiver]") -> list[str]:
     from aeops.project import find_project
     from aeops.recipe.reader import recipe_names
 
-    known = recipe_names(find_project())
-    return sorted({name for one in receivers for name in one.target.recipes if name not in known})
+    named: set[str] = set()
+    for one in receivers:
+        named.update(one.target.recipes)
+    return sorted(named.difference(recipe_names(find_project())))

@@ -208,7 +208,7 @@ class Listing:
             "label": [row.label or "" for row in self.shown],
             "why": ["; ".join(row.reasons) for row in self.shown],
             "values": [row.values for row in self.shown],
-            "judged": [self.judgement_of(row) for row in self.shown],
+            "judged": list(map(self.judgement_of, self.shown)),
         }
         filled = {title: cells for title, cells in columns.items() if title in ("id", "why") or any(cells)}
         for title in filled:

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ae_models.names import names_not_in
 from aeops.cli.outputs import add_json_option, open_console, open_table, print_json
 from aeops.errors import UsageError
 
@@ -69,7 +70,7 @@ def describe_suite(recipe: "Recipe", validation: Mapping[str, Any] | None) -> li
         recipe: whose suite it is.
         validation: validation.json; None where nothing was validated yet.
     """
-    from aeops.data.suite import DRIFT, static_checks
+    from aeops.data.suite import DRIFT, drift_entries, static_checks
     from aeops.recipe.sections import SET
 
     found = {entry["name"]: entry for entry in (validation or {"expectations": ()})["expectations"]}
@@ -77,8 +78,11 @@ def describe_suite(recipe: "Recipe", validation: Mapping[str, Any] | None) -> li
     for check in static_checks(recipe):
         line = {"name": check.name, "sentence": check.sentence, "severity": check.severity}
         lines.append(line | observed_facts(found.get(check.name)))
-    drifts = [entry for name, entry in found.items() if name.startswith(DRIFT) or name.endswith(f": {DRIFT}")]
-    drift_texts = [text for entry in drifts if entry["applicable"] and (text := observed_text(entry))]
+    drifts = drift_entries(found)
+    drift_texts = []
+    for entry in drifts:
+        if entry["applicable"] and (text := observed_text(entry)):
+            drift_texts.append(text)
     drift = recipe.validate.mean_drift
     broken = sum(not entry["success"] for entry in drifts)
     lines.append(
@@ -167,7 +171,7 @@ def accept(project: "Project", recipe: "Recipe", validation: Mapping[str, Any] |
         raise UsageError(f"{recipe.name}: nothing was validated yet, so nobody can have judged it: type `ae run {recipe.name}`")
     if not arguments.dry_run and not (arguments.why or "").strip():
         raise UsageError("--why TEXT is missing: bounds are widened with a reason, which is recorded")
-    names = [name for name in arguments.accept if name != JUDGED]
+    names = names_not_in(arguments.accept, {JUDGED})
     standings = read_standings(project, recipe.data.dataset)
     widenings = plan_widenings(recipe, read_unchanged(project, recipe), validation, standings, names)
     if not widenings:

@@ -8,7 +8,7 @@ import pandas as pd
 from aeops.data.judged_samples import Decided
 from aeops.data.judgements import expectation_name
 from aeops.data.set_aside import count_reasons
-from aeops.data.validation import ExpectationResult
+from aeops.data.validation import ExpectationResult, messages_of
 from aeops.recipe.sections import DUPLICATE, SET, WARNING
 
 
@@ -60,7 +60,9 @@ class DatasetValidation:
     @property
     def reason_counts(self) -> dict[str, int]:
         """Expectation, or why something is no sample -> how many are set aside for it, the most frequent first."""
-        names = [name for reasons in self.reasons.values() for name in dict.fromkeys(map(expectation_name, reasons))]
+        names: list[str] = []
+        for reasons in self.reasons.values():
+            names += dict.fromkeys(map(expectation_name, reasons))
         return dict((Counter(names) + Counter(count_reasons(self.set_aside))).most_common())
 
     @property
@@ -106,16 +108,18 @@ class DatasetValidation:
     @property
     def failed_results(self) -> list[ExpectationResult]:
         """Expectations of the set that failed."""
-        results = self.set_results + self.drift_results
-        return [result for result in results if not result.is_success and result.check.severity == SET]
+        return _failures(self.set_results + self.drift_results, SET)
 
     @property
     def warnings(self) -> list[str]:
         """What is not as expected and only told."""
-        broken = [result for result in self.results if not result.is_success and result.check.severity == WARNING]
-        return [result.message() for result in broken]
+        return messages_of(_failures(self.results, WARNING))
 
     @property
     def is_accepted(self) -> bool:
         """True if the dataset is accepted, without its bad samples."""
         return not self.strict_results and not self.over_budget and not self.failed_results
+
+
+def _failures(results: list[ExpectationResult], severity: str) -> list[ExpectationResult]:
+    return [result for result in results if not result.is_success and result.check.severity == severity]

@@ -5,6 +5,7 @@ The file travels with the dataset, so that no later ingest of the same source br
 
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -40,14 +41,14 @@ class ForgottenSamples:
         """
         if not self.ids:
             return np.zeros(len(contents), bool)
-        found = np.array([data_sha256(identity) in self.ids for identity in ids], bool)
+        found = _are_among(map(data_sha256, ids), self.ids)
         if by_content:
-            found |= np.array([content in self.contents for content in contents], bool)
+            found |= _are_among(contents, self.contents)
         return found
 
     def with_samples(self, ids: Iterable[str], contents: Iterable[str]) -> "ForgottenSamples":
         """Return them with further ones."""
-        return ForgottenSamples(self.ids | {data_sha256(identity) for identity in ids}, self.contents | set(contents))
+        return ForgottenSamples(self.ids | set(map(data_sha256, ids)), self.contents | set(contents))
 
     def write(self, folder: Path) -> None:
         """Write them to a dataset; nothing where there are none."""
@@ -57,8 +58,12 @@ class ForgottenSamples:
 
         from aeops.data.array_files import write_parquet
 
-        rows = [*(("id", digest) for digest in sorted(self.ids)), *(("content", digest) for digest in sorted(self.contents))]
+        rows = [*product(["id"], sorted(self.ids)), *product(["content"], sorted(self.contents))]
         write_parquet(folder / FORGOTTEN_FILE, pd.DataFrame(rows, columns=["of", "sha256"]))
+
+
+def _are_among(digests: Iterable[str], known: Set[str]) -> np.ndarray:
+    return np.array([digest in known for digest in digests], bool)
 
 
 def read_forgotten(dataset: Path) -> ForgottenSamples:
@@ -69,4 +74,5 @@ def read_forgotten(dataset: Path) -> ForgottenSamples:
     import pandas as pd
 
     table = pd.read_parquet(file)
-    return ForgottenSamples(*(frozenset(table.loc[table["of"] == of, "sha256"]) for of in ("id", "content")))
+    digests = table["sha256"]
+    return ForgottenSamples(frozenset(digests[table["of"] == "id"]), frozenset(digests[table["of"] == "content"]))

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ae_models.mappings import map_values, values_at, without_none, without_zeros
+from ae_models.names import names_in, names_not_in
 from aeops.data.dataset import SHARD_BYTES, read_index, require_receipt
 from aeops.data.forgotten import ForgottenSamples, read_forgotten
 from aeops.data.judged_samples import relabel
@@ -25,7 +27,7 @@ from aeops.data.retention import FirstDays, expired_by_time, read_first_days
 from aeops.data.shards import describe_input
 from aeops.data.source_record import SourceRecord
 from aeops.data.sources.samples import SourceSamples
-from aeops.data.splits import draw_split
+from aeops.data.splits import draw_splits
 from aeops.data.statistics import sample_sha256
 from aeops.errors import DataError
 from aeops.machine.stored_json import read_json
@@ -141,7 +143,9 @@ def plan_growth(
         left_out: contents that the last reading did not bring in -> the numbers they had, whatever the settings are now.
     """
     judged = judged or Judged()
-    sha256 = [digest for _, block in samples.blocks(SHARD_BYTES) for digest in sample_sha256(block)]
+    sha256: list[str] = []
+    for _, block in samples.blocks(SHARD_BYTES):
+        sha256 += sample_sha256(block)
     if base is not None and samples.ids is None and not set(sha256) & set(base.index["sha256"]):
         base = None  # another set altogether: its numbers begin anew
     plan = GrowthPlan(
@@ -162,9 +166,9 @@ def plan_growth(
         _keep_known(plan, samples, base, recipe)
     if recipe.on_duplicate == SKIP:
         _skip_copies(plan)
-    plan.counts["rejudged"] = sum(identity in plan.rejudged for identity in compress(plan.ids, plan.written))
+    plan.counts["rejudged"] = len(names_in(compress(plan.ids, plan.written), plan.rejudged))
     plan.counts["new"] = int(plan.written.sum()) - plan.counts.get("replaced", 0) - plan.counts["rejudged"]
-    plan.counts = {name: count for name, count in plan.counts.items() if count}
+    plan.counts = without_zeros(plan.counts)
     return plan
 
 
@@ -184,7 +188,7 @@ def _numbered(sha256: list[str], base: Base | None, left_out: Mapping[str, list[
         names = set(base.index["id"])
         for earlier in (left_out, judged.ids_of_contents()):
             for digest, ids in earlier.items():
-                known.setdefault(digest, deque()).extend(identity for identity in ids if identity not in names)
+                known.setdefault(digest, deque()).extend(names_not_in(ids, names))
                 names.update(ids)
     number, ids = max(first_free_number(names, dataset), 0 if base is None else next_number(base, dataset)), []
     for digest in sha256:
@@ -219,7 +223,7 @@ def _take_last_labels(plan: GrowthPlan) -> int:
     last = dict(zip(plan.sha256, plan.labels.tolist(), strict=True))
     if len(last) == len(plan.sha256):
         return 0
-    corrected = np.array([last[digest] for digest in plan.sha256], np.int64)
+    corrected = np.array(values_at(last, plan.sha256), np.int64)
     changed = int((corrected != plan.labels).sum())
     plan.labels = corrected
     return changed
@@ -256,11 +260,11 @@ def _keep_known(plan: GrowthPlan, samples: SourceSamples, base: Base, recipe: Re
     facts = _source_facts(plan, samples, read.loc[same, "position"].to_numpy(np.int64))
     stays = rows.index.isin(same)
     if samples.unread is not None:
-        allowed = [name for name in samples.unread.ids if name in rows.index and plan.forgotten.allows(name)]
+        allowed = list(filter(plan.forgotten.allows, names_in(samples.unread.ids, rows.index)))
         if plan.first_days is not None:
             gone = plan.first_days.expired(allowed, recipe.data.keep_days or 0)
             plan.counts["expired"] += int(gone.sum())
-            allowed = [name for name, is_gone in zip(allowed, gone.tolist(), strict=True) if not is_gone]
+            allowed = list(compress(allowed, ~gone))
         facts = pd.concat([facts, _unread_facts(samples).reindex(allowed)])
         stays |= rows.index.isin(allowed)
         plan.counts["unread"] = len(samples.unread.ids)
@@ -278,17 +282,15 @@ def _source_facts(plan: GrowthPlan, samples: SourceSamples, positions: np.ndarra
     for name, values in (("group", samples.groups), ("part", samples.splits)):
         if values is not None:
             facts[name] = np.asarray(values)[positions]
-    return pd.DataFrame(facts, index=pd.Index([plan.ids[position] for position in positions.tolist()], dtype=object))
+    return pd.DataFrame(facts, index=pd.Index(values_at(plan.ids, positions.tolist()), dtype=object))
 
 
 def _unread_facts(samples: SourceSamples) -> pd.DataFrame:
     unread = samples.unread
     assert unread is not None, "the caller has asked"
     named = {"label": unread.labels, "group": unread.groups, "part": unread.splits}
-    return pd.DataFrame(
-        {name: np.asarray(values) for name, values in named.items() if values is not None},
-        index=pd.Index(list(unread.ids), dtype=object),
-    )
+    columns = map_values(np.asarray, without_none(named))
+    return pd.DataFrame(columns, index=pd.Index(list(unread.ids), dtype=object))
 
 
 def _with_facts(rows: pd.DataFrame, facts: pd.DataFrame, plan: GrowthPlan, recipe: Recipe) -> pd.DataFrame:
@@ -298,11 +300,11 @@ def _with_facts(rows: pd.DataFrame, facts: pd.DataFrame, plan: GrowthPlan, recip
     if "group" in facts:
         changed = rows["group"] != facts["group"]
         rows["group"] = keys = facts["group"]
-        rows.loc[changed, "split"] = [draw_split(str(key), recipe.data.dataset, recipe.data.split) for key in keys[changed]]
+        rows.loc[changed, "split"] = draw_splits(keys[changed], recipe.data)
     if "part" in facts and recipe.data.split.test is None:
         is_test = facts["part"] == "test"
         moved = is_test != (rows["split"] == "test")
-        drawn = [draw_split(str(key), recipe.data.dataset, recipe.data.split) for key in keys[moved]]
+        drawn = draw_splits(keys[moved], recipe.data)
         rows.loc[moved, "split"] = np.where(is_test[moved], "test", drawn)
     if "label" in facts:
         new = facts["label"].astype("Int64").array

@@ -8,6 +8,7 @@ import io
 import json
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -134,8 +135,11 @@ def _look_into_dataset(
 
 def objects_to_remove(stores: list[Path], folders: dict[str, list[str]]) -> list[str]:
     """Return the hashes of what is to go: the lists of the folders first, then the files that no other folder names."""
-    needed = {md5 for name, files in _folders(stores) if name not in folders for md5 in files.values()}
-    return [*folders, *sorted({md5 for files in folders.values() for md5 in files} - needed)]
+    needed: set[str] = set()
+    for name, files in _folders(stores):
+        if name not in folders:
+            needed.update(files.values())
+    return [*folders, *sorted(set(chain.from_iterable(folders.values())) - needed)]
 
 
 def remove_objects(stores: list[Path], hashes: Iterable[str]) -> int:
@@ -162,8 +166,13 @@ def _folders(stores: list[Path]) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def _find(stores: list[Path], md5: str | None) -> Path | None:
-    files = [object_file(store, md5) for store in stores] if md5 is not None else []
-    return next((file for file in files if file.is_file()), None)
+    if md5 is None:
+        return None
+    for store in stores:
+        file = object_file(store, md5)
+        if file.is_file():
+            return file
+    return None
 
 
 def _read_json(stores: list[Path], md5: str | None) -> dict[str, Any]:

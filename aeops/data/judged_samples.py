@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from aeops.data.judgements import SampleKey, Standing, expectation_name, read_standings
+from ae_models.mappings import drop_keys, without_zeros
+from aeops.data.judgements import SampleKey, Standing, expectation_name, judged_ids, read_standings
 from aeops.errors import DataError
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
@@ -39,7 +40,7 @@ class Decided:
         """How many samples each decision holds for; without those that hold for none."""
         dropped_count = len(self.dropped) + len(self.dropped_names)
         counts = {"released": len(self.released), "dropped": dropped_count, "relabelled": len(self.relabelled)}
-        return {name: count for name, count in counts.items() if count}
+        return without_zeros(counts)
 
 
 def label_number(recipe: Recipe, label: str) -> int | None:
@@ -97,7 +98,7 @@ def relabel(
 def _judged_rows(index: "pd.DataFrame", standings: Mapping[SampleKey, Standing]) -> dict[int, tuple[str, Standing]]:
     """Return the samples that were judged, by id and content: position -> id, and what holds for it."""
     found: dict[int, tuple[str, Standing]] = {}
-    for row in index["id"].isin({identity for identity, _ in standings}).to_numpy().nonzero()[0].tolist():
+    for row in index["id"].isin(judged_ids(standings)).to_numpy().nonzero()[0].tolist():
         key = (str(index["id"].iat[row]), str(index["sha256"].iat[row]))
         if key in standings:
             found[row] = (key[0], standings[key])
@@ -124,7 +125,7 @@ def decide(
             dropped.append(identity)
             undecided.pop(identity, None)
             continue
-        broken = {expectation_name(reason) for reason in reasons.get(identity, ())}
+        broken = set(map(expectation_name, reasons.get(identity, ())))
         if broken and broken <= standing.released_reasons - required:
             released.append(identity)
             del undecided[identity]
@@ -142,7 +143,7 @@ def without_dropped(
         standing = standings.get((name, None))
         if standing is not None and standing.fate is not None and standing.is_dropped and standing.fate.reasons == (reason,):
             dropped.append(name)
-    return {name: reason for name, reason in set_aside.items() if name not in dropped}, tuple(dropped)
+    return drop_keys(set_aside, dropped), tuple(dropped)
 
 
 class NamedLabels:
@@ -151,11 +152,10 @@ class NamedLabels:
     def __init__(self, project: Project, recipe: Recipe) -> None:
         """Read the judgements; raises as `read_standings` does."""
         self._recipe = recipe
-        self._standings = {
-            standing.relabelling.id: standing
-            for (_, sha256), standing in read_standings(project, recipe.data.dataset).items()
-            if sha256 is None and standing.relabelling is not None
-        }
+        self._standings: dict[str, Standing] = {}
+        for (_, sha256), standing in read_standings(project, recipe.data.dataset).items():
+            if sha256 is None and standing.relabelling is not None:
+                self._standings[standing.relabelling.id] = standing
 
     def find(self, name: str, reason: str) -> int | None:
         """Return the label that was given to what is set aside by this name and for this reason; None without one."""

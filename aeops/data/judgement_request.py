@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from ae_models.mappings import map_values, values_at
+from ae_models.names import names_in, names_not_in
 from ae_models.spec import suggest_match
 from aeops.data.dataset import read_index
 from aeops.data.judged_samples import label_number
@@ -87,16 +89,16 @@ class _Builder:
 
     def rows_of(self, argument: str) -> list[SetAside]:
         """Return what is meant by ids that were typed: one that holds a comma is taken whole where it is there."""
-        known: Mapping[str, SetAside] = {name: _row_of(one) for name, one in self.judged.items()} | self.listed
+        known: Mapping[str, SetAside] = map_values(_row_of, self.judged) | self.listed
         if argument in known:
             return [known[argument]]
         if argument == ALL and self.listed:
             return list(self.listed.values())
         names = [name.strip() for name in argument.split(",") if name.strip()]
-        unknown = [name for name in names if name not in known]
+        unknown = names_not_in(names, known)
         if unknown or not names:
             self.mistakes += self.explain_unknown(unknown or [argument], known)
-        return [known[name] for name in names if name in known]
+        return values_at(known, names_in(names, known))
 
     def explain_unknown(self, names: Sequence[str], known: Mapping[str, SetAside]) -> Iterator[str]:
         dataset, hint = self.recipe.data.dataset, f"`ae quarantine {self.recipe.name}` lists what is"

@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from ae_models.mappings import without_zeros
+from ae_models.names import names_of
 from aeops.errors import DataError, UsageError
 from aeops.files import atomic_write, file_sha256, make_folder
 from aeops.machine.lock import file_lock
@@ -85,7 +87,7 @@ class Standing:
 
     @property
     def judgements(self) -> list[Judgement]:
-        return [one for one in (self.fate, self.relabelling) if one is not None]
+        return list(filter(None, (self.fate, self.relabelling)))
 
     def contradicts(self, new: Judgement) -> Judgement | None:
         """Return the judgement that cannot hold together with a new one, or None."""
@@ -149,7 +151,7 @@ def _parse_line(file: Path, number: int, line: str) -> Judgement:
         raise _damaged(file, number, f"no JSON: {error}") from error
     if not isinstance(content, dict):
         raise _damaged(file, number, "no JSON object")
-    known = {item.name for item in fields(Judgement)}
+    known = set(names_of(fields(Judgement)))
     texts = known - {"reasons", "overrules"}
     if unknown := sorted(set(content) - known):
         raise _damaged(file, number, f"unknown key {unknown[0]!r}")
@@ -235,8 +237,12 @@ def record_judgements(project: Project, dataset: str, new: Sequence[Judgement]) 
             standings[one.key] = before.with_judgement(one)
         if added:
             make_folder(file.parent)
-            atomic_write(file, "".join(f"{one.to_line()}\n" for one in (*earlier, *added)))
+            _write(file, [*earlier, *added])
     return added
+
+
+def _write(file: Path, judgements: Iterable[Judgement]) -> None:
+    atomic_write(file, "".join(f"{one.to_line()}\n" for one in judgements))
 
 
 def last_word(earlier: Iterable[Judgement]) -> dict[SampleKey, Standing]:
@@ -267,8 +273,13 @@ def forget_judgements(project: Project, dataset: str, ids: Collection[str]) -> i
         judgements = read_judgements(project, dataset)
         rest = [one for one in judgements if one.id not in ids]
         if len(rest) < len(judgements):
-            atomic_write(file, "".join(f"{one.to_line()}\n" for one in rest))
+            _write(file, rest)
     return len(judgements) - len(rest)
+
+
+def judged_ids(standings: Iterable[SampleKey]) -> set[str]:
+    """Return the ids of the samples that people have judged."""
+    return {identity for identity, _ in standings}
 
 
 def count_judged(standings: Mapping[SampleKey, Standing]) -> dict[str, int]:
@@ -277,4 +288,4 @@ def count_judged(standings: Mapping[SampleKey, Standing]) -> dict[str, int]:
     for standing in standings.values():
         for one in standing.judgements:
             counts[DECISIONS[one.decision]] += 1
-    return {name: count for name, count in counts.items() if count}
+    return without_zeros(counts)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ae_models.mappings import values_at
 from ae_models.spec import InputSpec
 from aeops.data.dataset import read_shards
 from aeops.data.sample_pairs import NEAR, Pairs, unique_pairs
@@ -87,16 +88,17 @@ def describe_pairs(pairs: Pairs, index: pd.DataFrame) -> NearCopies:
     involved = np.unique(np.concatenate([first, second]))
     counts = pd.Series(splits[involved]).value_counts().sort_index()
     order = np.argsort(-similarity, kind="stable")[:MAX_NAMED]
-    named = [
-        {
-            "first": str(ids[one]),
-            "first_split": str(splits[one]),
-            "second": str(ids[other]),
-            "second_split": str(splits[other]),
-            "similarity": round(float(like), 4),
-        }
-        for one, other, like in zip(first[order], second[order], similarity[order], strict=True)
-    ]
+    named: list[dict[str, Any]] = []
+    for one, other, like in zip(first[order], second[order], similarity[order], strict=True):
+        named.append(
+            {
+                "first": str(ids[one]),
+                "first_split": str(splits[one]),
+                "second": str(ids[other]),
+                "second_split": str(splits[other]),
+                "similarity": round(float(like), 4),
+            }
+        )
     return NearCopies(pairs.relation, len(first), {str(name): int(count) for name, count in counts.items()}, named)
 
 
@@ -183,8 +185,10 @@ def _buckets(keys: np.ndarray) -> Iterator[np.ndarray]:
 
 def _correlation(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Return the correlation of the values of samples (k, ...) and (k, ...), (k,); 0 where one of them is blank."""
-    values = [samples.reshape(len(samples), -1).astype(np.float64) for samples in (one, other)]
-    centred = [block - block.mean(axis=1, keepdims=True) for block in values]
+    centred = []
+    for samples in (one, other):
+        values = samples.reshape(len(samples), -1).astype(np.float64)
+        centred.append(values - values.mean(axis=1, keepdims=True))
     norms = np.linalg.norm(centred[0], axis=1) * np.linalg.norm(centred[1], axis=1)
     return np.asarray((centred[0] * centred[1]).sum(axis=1) / np.maximum(norms, 1e-9))
 
@@ -227,6 +231,6 @@ def read_rows_of(parts: list[tuple[Path, pd.DataFrame]]) -> Reader:
             numbered = index.iloc[own - start].assign(place=own)
             for part, block in read_shards(folder, numbered) if len(own) else ():
                 found |= dict(zip(part["place"].tolist(), block, strict=True))
-        return np.stack([found[row] for row in rows.tolist()])
+        return np.stack(values_at(found, rows.tolist()))
 
     return read

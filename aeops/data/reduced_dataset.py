@@ -75,8 +75,12 @@ def _without_judged(rows: Mapping[str, int], project: Project, dataset: str, ids
     """Return a receipt's counts without the judgements of some samples, which are forgotten after this."""
     standings = last_word(one for one in read_judgements(project, dataset) if one.id in ids)
     gone = count_judged(standings)
-    counts = {name: count - gone.get(name, 0) for name, count in rows.items()}
-    return {name: count for name, count in counts.items() if count > 0 or name not in gone}
+    counts = {}
+    for name, count in rows.items():
+        rest = count - gone.get(name, 0)
+        if rest > 0 or name not in gone:
+            counts[name] = rest
+    return counts
 
 
 def _write_rest(folder: Path, new: Path, index: pd.DataFrame, stays: pd.DataFrame) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from aeops.data.judged_samples import label_number
-from aeops.data.judgements import RELEASE, SampleKey, Standing, judgements_digest, read_standings
+from aeops.data.judgements import RELEASE, SampleKey, Standing, judged_ids, judgements_digest, read_standings
 from aeops.files import data_sha256
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
@@ -86,7 +86,7 @@ def judged_among(
         recipe: names the labels.
     """
     released, relabelled = [], []
-    judged = rows[rows["id"].isin({identity for identity, _ in standings})] if standings and len(rows) else rows.iloc[:0]
+    judged = rows[rows["id"].isin(judged_ids(standings))] if standings and len(rows) else rows.iloc[:0]
     for identity, content, label in judged.reindex(columns=["id", "sha256", "label"]).itertuples(index=False):
         standing = standings.get((identity, content), Standing())
         if standing.fate is not None and standing.fate.decision == RELEASE:

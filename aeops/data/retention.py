@@ -71,7 +71,7 @@ class FirstDays:
 
         from aeops.data.array_files import write_parquet
 
-        table = pd.DataFrame({"id": list(self.days), "day": [day.isoformat() for day in self.days.values()]})
+        table = pd.DataFrame({"id": list(self.days), "day": list(map(date.isoformat, self.days.values()))})
         write_parquet(folder / FIRST_DAYS_FILE, table.sort_values("id"))
 
 
@@ -83,5 +83,5 @@ def read_first_days(dataset: Path) -> FirstDays:
     import pandas as pd
 
     table = pd.read_parquet(file)
-    days = {name: date.fromisoformat(day) for name, day in zip(table["id"], table["day"], strict=True)}
+    days = dict(zip(table["id"], map(date.fromisoformat, table["day"]), strict=True))
     return FirstDays(days, max(days.values(), default=None))

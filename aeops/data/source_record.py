@@ -16,6 +16,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+from ae_models.names import names_not_in
 from aeops.data.own_code import own_source_sha256
 from aeops.data.stage_code import stage_sha256
 from aeops.files import atomic_write, data_sha256, file_sha256, replace_file
@@ -87,7 +88,7 @@ def file_stamp(path: Path) -> Stamp | None:
 
 def reading_settings(recipe: Recipe, project: Project) -> str:
     """Return a SHA-256 over all that decides what a source's files become: the recipe's sections and the code of the stages."""
-    sections = [dataclasses.asdict(section) for section in (recipe.data, recipe.validate, recipe.fit.input)]
+    sections = list(map(dataclasses.asdict, (recipe.data, recipe.validate, recipe.fit.input)))
     sections[0]["source"]["kind"] = recipe.data.source.kind
     code = [stage_sha256(project.root, stage) for stage in READING_STAGES]
     return data_sha256(json.dumps([sections, recipe.label_names, code, own_source_sha256(project.root, recipe)], default=str))
@@ -166,7 +167,7 @@ def accept_incoming(project: Project, dataset: str, content_sha256: str, accepte
         return
     left_out = {}
     for digest, ids in document.get("left_out", {}).items():
-        if rest := [identity for identity in ids if identity not in accepted_ids]:
+        if rest := names_not_in(ids, accepted_ids):
             left_out[digest] = rest
     _write(incoming, document | {"content_sha256": content_sha256, "left_out": left_out})
     replace_file(incoming, accepted_file(project, dataset))

@@ -4,8 +4,9 @@ Standard library only.
 """
 
 import hashlib
+from collections.abc import Iterable
 
-from aeops.recipe.sections import SplitSpec
+from aeops.recipe.sections import DataSpec, SplitSpec
 
 
 def draw_split(key: str, dataset: str, split: SplitSpec) -> str:
@@ -26,3 +27,13 @@ def draw_split(key: str, dataset: str, split: SplitSpec) -> str:
             return name
         point -= share
     return "train"
+
+
+def draw_splits(keys: Iterable[object], data: DataSpec) -> list[str]:
+    """Return the splits of samples by their keys, as `draw_split` draws each.
+
+    Args:
+        keys: SHA-256 of contents, or groups.
+        data: the recipe's section with the name of the dataset and the shares of its splits.
+    """
+    return [draw_split(str(key), data.dataset, data.split) for key in keys]

@@ -289,7 +289,9 @@ def require_known_severities(recipe: Recipe) -> None:
 
 def _severity_problems(recipe: Recipe) -> Iterator[str]:
     checks = static_checks(recipe)
-    names = [name for check in checks for name in (check.name, check.family)]
+    names: list[str] = []
+    for check in checks:
+        names += [check.name, check.family]
     for name, severity in recipe.validate.severity.items():
         if name == DRIFT:
             if severity == ROW:
@@ -311,6 +313,11 @@ def static_checks(recipe: Recipe) -> list[ExpectationCheck]:
     if recipe.data.labels and recipe.validate.class_share:
         checks += share_checks(recipe, recipe.validate.class_share)
     return checks
+
+
+def drift_entries(results: Mapping[str, Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the entries of validation.json, given by the names of their expectations, that judge drift."""
+    return [entry for name, entry in results.items() if name.startswith(DRIFT) or name.endswith(f": {DRIFT}")]
 
 
 def required_names(recipe: Recipe) -> frozenset[str]:

@@ -6,6 +6,7 @@ Great Expectations takes seconds to import: only the stage that validates import
 import math
 import shutil
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,11 @@ class ExpectationResult:
         """Return an unexpected value and the key of its row, such as `0.01 for label 3`."""
         row_key = [f"{name} {value}" for name, value in item.items() if name != self.check.column]
         return f"{self._unexpected_text(item)} for {', '.join(row_key)}"
+
+
+def messages_of(results: Iterable[ExpectationResult]) -> list[str]:
+    """Return the message of each result."""
+    return [result.message() for result in results]
 
 
 class DataValidator:

@@ -13,7 +13,7 @@ from aeops.data.dataset import FORMAT
 from aeops.data.dataset_validation import DatasetValidation
 from aeops.data.near_copies import NearCopies
 from aeops.data.set_aside import count_reasons
-from aeops.data.validation import ExpectationResult
+from aeops.data.validation import ExpectationResult, messages_of
 from aeops.files import make_folder, write_json
 from aeops.machine.stored_json import read_json_if_whole
 from aeops.project import Project
@@ -95,8 +95,12 @@ def _broken_before(file: Path, kept: pd.DataFrame) -> dict[str, list[dict[str, A
     if not found:
         return {}
     contents = dict(zip(kept["id"], kept["sha256"], strict=True))
-    stays = {name: [item for item in items if contents.get(item["id"]) == item["sha256"]] for name, items in found.items()}
-    return {name: items for name, items in stays.items() if items}
+    stays: dict[str, list[dict[str, Any]]] = {}
+    for name, items in found.items():
+        for item in items:
+            if contents.get(item["id"]) == item["sha256"]:
+                stays.setdefault(name, []).append(item)
+    return stays
 
 
 def broken_values(result: ExpectationResult, index: pd.DataFrame, earlier: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
@@ -149,7 +153,7 @@ def describe_refusal(validation: DatasetValidation, recipe: Recipe, project: Pro
         f"(validate) in recipes/{name}.yaml, then type ae run {name}"
     )
     if validation.strict_results:
-        failures = "; ".join(result.message() for result in validation.strict_results)
+        failures = "; ".join(messages_of(validation.strict_results))
         return (
             f"{dataset}: samples break what refuses the whole set (severity {SET}): {failures}; they are in {quarantine}: "
             f"`ae quarantine {name}` lists them and takes your judgement; {next_step}"
@@ -161,7 +165,7 @@ def describe_refusal(validation: DatasetValidation, recipe: Recipe, project: Pro
             f"{frequent_failures(validation)}; they are in {quarantine} with their reasons, and "
             f"`ae quarantine {name}` lists them and takes your judgement; {next_step}"
         )
-    failures = "; ".join(result.message() for result in validation.failed_results)
+    failures = "; ".join(messages_of(validation.failed_results))
     return f"{dataset}: the set does not meet the recipe's expectations: {failures}; {next_step}"
 
 

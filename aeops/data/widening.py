@@ -11,10 +11,11 @@ from dataclasses import asdict, dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any
 
-from ae_models.names import names_in, names_not_in
+from ae_models.mappings import without_none
+from ae_models.names import index_by_name, names_in, names_not_in
 from ae_models.spec import suggest_match
 from aeops.data.judgements import SampleKey, Standing
-from aeops.data.suite import DRIFT, ExpectationCheck, static_checks
+from aeops.data.suite import DRIFT, ExpectationCheck, drift_entries, static_checks
 from aeops.errors import UsageError
 from aeops.files import atomic_write, make_folder
 from aeops.machine.lock import file_lock
@@ -82,10 +83,11 @@ class _Planner:
         standings: Mapping[SampleKey, Standing],
     ) -> None:
         self.recipe, self.raw_recipe, self.standings = recipe, raw_recipe, standings
-        self.checks = {check.name: check for check in static_checks(recipe)}
-        self.results: dict[str, Mapping[str, Any]] = {
-            entry["name"]: entry for entry in validation["expectations"] if entry["applicable"]
-        }
+        self.checks = index_by_name(static_checks(recipe))
+        self.results: dict[str, Mapping[str, Any]] = {}
+        for entry in validation["expectations"]:
+            if entry["applicable"]:
+                self.results[entry["name"]] = entry
         self.mistakes: list[str] = []
 
     def plan(self, names: Sequence[str]) -> Iterator[Widening]:
@@ -130,12 +132,12 @@ class _Planner:
         """Yield the bounds of a range, or the list of values, that let samples pass."""
         if "value_set" in check.arguments:
             before = list(self.raw_value(check.setting))
-            new = sorted({value for value in values.values() if value is not None and value not in before})
+            new = sorted(set(values.values()) - {None, *before})
             if new:
                 yield Widening(check.name, check.setting, before, [*before, *new], named(values))
             return
         numbers = {name: value for name, value in values.items() if isinstance(value, int | float) and math.isfinite(value)}
-        if odd := [name for name in values if name not in numbers]:
+        if odd := names_not_in(values, numbers):
             self.mistakes.append(f"{check.name}: {odd[0]} has no number that a bound could be: change the recipe by hand")
         yield from self.widen_range(check, numbers)
 
@@ -164,7 +166,7 @@ class _Planner:
                 yield Widening(check.name, check.setting, self.raw_value(check.setting), float(round_outward(share, up=False)))
             return
         values = result.get("range") or {"observed": observed.get("value")}
-        yield from self.widen_range(check, {name: value for name, value in values.items() if value is not None}, because=False)
+        yield from self.widen_range(check, without_none(values), because=False)
 
     def result_of(self, name: str) -> Mapping[str, Any] | None:
         if name not in self.results:
@@ -175,7 +177,7 @@ class _Planner:
     def widen_drift(self) -> Iterator[Widening]:
         """Yield the largest difference of means that lets the last validation pass."""
         drift, needed = self.recipe.validate.mean_drift, 0.0
-        results = [entry for name, entry in self.results.items() if name.startswith(DRIFT) or name.endswith(f": {DRIFT}")]
+        results = drift_entries(self.results)
         if not results:
             self.mistakes.append(f"{DRIFT} was not evaluated in the last validation: there was no accepted version before it")
         for entry in results:
@@ -234,7 +236,7 @@ def record_widenings(project: Project, recipe: str, widenings: Sequence[Widening
         facts: who, account, why and time.
     """
     file = project.suite_record(recipe)
-    content = {**facts, "changes": [asdict(one) for one in widenings]}
+    content = {**facts, "changes": list(map(asdict, widenings))}
     line = json.dumps(content, ensure_ascii=False, sort_keys=True)
     with file_lock(project, "judgements"):
         text = file.read_text(encoding="utf-8") if file.is_file() else ""
@@ -250,17 +252,19 @@ def forget_in_widenings(project: Project, recipe: str, ids: Collection[str]) -> 
     if not file.is_file():
         return 0
     with file_lock(project, "judgements"):
-        counts, lines = [], []
+        total, lines = 0, []
         for line in file.read_text(encoding="utf-8").splitlines():
-            changes = _changes(line) or []
-            kept = [change | {"because": names_not_in(change["because"], ids)} for change in changes]
-            counts.append(sum(len(names_in(change["because"], ids)) for change in changes))
-            if counts[-1]:
+            kept, count = [], 0
+            for change in _changes(line) or ():
+                kept.append(change | {"because": names_not_in(change["because"], ids)})
+                count += len(names_in(change["because"], ids))
+            if count:
                 line = json.dumps(json.loads(line) | {"changes": kept}, ensure_ascii=False, sort_keys=True)
-            lines.append(line)
-        if sum(counts):
-            atomic_write(file, "".join(f"{line}\n" for line in lines))
-    return sum(counts)
+            lines.append(f"{line}\n")
+            total += count
+        if total:
+            atomic_write(file, "".join(lines))
+    return total
 
 
 def _changes(line: str) -> Any:

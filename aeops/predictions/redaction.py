@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from pathlib import Path
 
+from ae_models.mappings import drop_keys
 from aeops.errors import InfrastructureError
 from aeops.predictions.journal_roller import roll_journals
 from aeops.predictions.prediction_store import JOURNAL, predictions_folder, read_call, write_call
@@ -50,12 +51,11 @@ def _redact_file(file: Path, ids: Collection[str], contents: Collection[str]) ->
     count = int(pc.sum(hit).as_py() or 0)
     if not count:
         return 0
-    for name, value in (("sample", FORGOTTEN), ("sample_sha256", ""), *((name, None) for name in CLEARED)):
+    replacements = {"sample": FORGOTTEN, "sample_sha256": "", **dict.fromkeys(CLEARED)}
+    for name, value in replacements.items():
         column = table[name]
         replaced = pc.if_else(hit, pa.scalar(value, column.type), column)
         table = table.set_column(table.schema.get_field_index(name), table.schema.field(name), replaced)
     metadata = {key.decode(): value.decode() for key, value in (pq.read_schema(file).metadata or {}).items()}
-    write_call(
-        file, table.combine_chunks().to_batches(), {key: value for key, value in metadata.items() if key != "ARROW:schema"}
-    )
+    write_call(file, table.combine_chunks().to_batches(), drop_keys(metadata, {"ARROW:schema"}))
     return count

@@ -7,6 +7,7 @@ add one: its line in `DEFAULT_RULES`, and a row in the table of docs/gates.md.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from ae_models.mappings import join_entries
 from aeops.recipe.gate_rules import AUROC, DEFAULT_MARGINS, ERROR, LEAD_LOWER_BOUND, NEEDS_BETTER, POWER, Rule
 
 DETECT, RECONSTRUCT, TRANSFORM, EMBED = "detect", "reconstruct", "transform", "embed"
@@ -101,8 +102,7 @@ def implies(rule: Rule, default: Rule) -> bool:
 
 def describe_rule(rule: Rule) -> str:
     """Return a rule as a recipe writes it, such as `{metric: detection.lead_lower_bound, at_least: 0}`."""
-    settings = [f"{key}: {_format_setting(value)}" for key, value in rule.to_dict().items()]
-    return f"{{{', '.join(settings)}}}"
+    return f"{{{join_entries(rule.to_dict(), _format_setting)}}}"
 
 
 def _format_setting(value: object) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from ae_models.mappings import join_entries
 from ae_models.spec import format_value
 from aeops.errors import UsageError
 from aeops.recipe.yaml_reader import parse_yaml
@@ -60,7 +61,7 @@ def parse_setting(argument: str) -> tuple[str, Any]:
 
 
 def _unsafe(settings: Mapping[str, Any], name: str) -> UsageError:
-    wanted = ", ".join(f"{path}: {_yaml_text(value)}" for path, value in settings.items())
+    wanted = join_entries(settings, _yaml_text)
     return UsageError(f"{name} cannot be changed safely: write {wanted} there by hand")
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from ae_models.mappings import without_none
 from ae_models.names import attributes_with_values
 from ae_models.spec import bounded_field, join_names
 
@@ -62,7 +63,7 @@ class Rule:
 
     def to_dict(self) -> dict[str, str | float]:
         """Return the rule's keys as a recipe writes them."""
-        return {key: value for key, value in vars(self).items() if value is not None}
+        return without_none(vars(self))
 
     def validation_errors(self) -> list[str]:
         subjects = attributes_with_values(self, RULE_KEYS)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from ae_models.names import names_of
 from ae_models.spec import SpecReader, bounded_field, join_names
 from aeops.errors import UsageError
 from aeops.plugins import SETTINGS_FILE
@@ -55,7 +56,7 @@ def read_project_settings(root: Path) -> ProjectSettings:
     if document is None:  # comments alone
         return ProjectSettings()
     if not isinstance(document, Mapping):
-        names = join_names([one.name for one in fields(ProjectSettings)])
+        names = join_names(names_of(fields(ProjectSettings)))
         raise UsageError(f"{SETTINGS_FILE}: expected a mapping with {names}, got {type(document).__name__}")
     reader = SpecReader(SETTINGS_FILE)
     settings = reader.read(ProjectSettings, _with_text_keys(document), _WHOLE)

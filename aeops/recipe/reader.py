@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ae_models.mappings import select_keys
+from ae_models.names import names_in
 from ae_models.spec import (
     TEXT,
     FitSpec,
@@ -350,7 +352,7 @@ def _read_calibration_samples(
     """Read the two keys of the section threshold about its own samples; None where it has neither."""
     if not isinstance(raw_threshold, Mapping):
         return None
-    raw_samples = {key: raw_threshold[key] for key in CALIBRATION_KEYS if key in raw_threshold}
+    raw_samples = select_keys(raw_threshold, names_in(CALIBRATION_KEYS, raw_threshold))
     if not raw_samples:
         return None
     spec: CalibrationSamplesSpec | None = reader.read(CalibrationSamplesSpec, raw_samples, "threshold")

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from ae_models.mappings import join_entries
 from ae_models.spec import join_choices, join_names, suggest_match
 from aeops.errors import UsageError
 from aeops.recipe.structure import Either, Group, Key, Kinds, ListOf, MappingOf, Node, Scalar, recipe_structure
@@ -80,7 +81,7 @@ def default_text(key: Key) -> str:
 
 def _yaml_text(value: Any) -> str:
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{name}: {_yaml_text(item)}" for name, item in value.items()) + "}"
+        return "{" + join_entries(value, _yaml_text) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_yaml_text, value)) + "]"
     if isinstance(value, str):

@@ -5,12 +5,11 @@ and its module in aeops/data/sources (see `aeops.data.sources.catalogue`).
 """
 
 import re
-from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import ClassVar
 
-from ae_models.names import names_of
+from ae_models.names import names_of, repeated_names
 from ae_models.spec import ARRAY_KINDS, IMAGE, SERIES, TEXT, InputSpec, bounded_field, join_names
 from aeops.recipe.image_sources import ImagesSource
 from aeops.recipe.source_spec import SourceSpec, check_both_labelled
@@ -220,10 +219,9 @@ class SentencesSource(SourceSpec):
     def validation_errors(self) -> list[str]:
         if not self.files:
             return ["files: expected {path, columns, sentences} of one file or more, got none"]
-        name_counts = Counter(text_name(file.path) for file in self.files)
-        repeated_names = sorted(name for name, count in name_counts.items() if count > 1)
-        if repeated_names:
-            return [f"files names {join_names(repeated_names)} twice: a document is identified by its file's name and row"]
+        repeated = sorted(repeated_names(text_name(file.path) for file in self.files))
+        if repeated:
+            return [f"files names {join_names(repeated)} twice: a document is identified by its file's name and row"]
         return []
 
 

@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ae_models.mappings import map_values
 from ae_models.names import names_of
 from ae_models.own_parts import with_own_parts
 from ae_models.spec import PART_SPECS, AutoencoderConfig, InputSpec, TrainSpec, spec_to_dict
@@ -156,7 +157,7 @@ def _section(cls: type, is_required: bool = False) -> Key:
 
 
 def _kinds(specs: Mapping[str, type]) -> Kinds:
-    return Kinds({kind: _group(cls) for kind, cls in with_own_parts(specs).items()})
+    return Kinds(map_values(_group, with_own_parts(specs)))
 
 
 def _threshold_kinds() -> Kinds:

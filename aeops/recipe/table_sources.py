@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from ae_models.names import attributes_with_values, names_not_in, names_of
+from ae_models.names import attributes_with_values, names_in, names_not_in, names_of
 from ae_models.spec import TABLE, TEXT, InputSpec, bounded_field, join_names
 from aeops.recipe.addresses import address_errors, is_address, is_database_address
 from aeops.recipe.source_spec import SourceSpec, check_both_labelled
@@ -110,7 +110,7 @@ class TableSource(SourceSpec):
 
     def check_input(self, input_spec: InputSpec) -> list[tuple[str, str]]:
         names = set(names_of(input_spec.columns))
-        own = [name for name in self.own_columns if name in names]
+        own = names_in(self.own_columns, names)
         errors = []
         if own and not self.is_archive:
             reason = f"expected no column {join_names(own)}, which data.source reads as labels, groups or ids"

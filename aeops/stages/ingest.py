@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ae_models.mappings import drop_keys, map_values, select_keys, values_at
 from aeops.data.array_files import write_parquet
 from aeops.data.dataset import FORMAT, SHARD_BYTES, index_columns, lines_sha256
 from aeops.data.forgotten import ForgottenSamples, read_forgotten
@@ -36,7 +37,7 @@ from aeops.data.source_record import (
 )
 from aeops.data.sources.catalogue import load_source, read_source, source_digest
 from aeops.data.sources.samples import KnownSamples, SourceSamples
-from aeops.data.splits import draw_split
+from aeops.data.splits import draw_splits
 from aeops.files import atomic_folder, file_sha256, write_json
 from aeops.kinds.interface import load_kind
 from aeops.machine.entry_point import run_main
@@ -71,7 +72,7 @@ def ingest(recipe: Recipe, project: Project, output: Path, *, whole: bool = Fals
     if base is None or record is None or (record.settings_sha256, record.content_sha256) != (settings, base.content_sha256):
         record = None
     paths = load_source(recipe.data.source.kind).files(recipe, project)
-    stamps = {role: file_stamp(path) for role, path in paths.items()}
+    stamps = map_values(file_stamp, paths)
     today = today or datetime.now(UTC).date()
     judged = read_judged(project, dataset)
     known = None if record is None or base is None else known_samples(record, base, stamps, recipe, today, judged)
@@ -94,7 +95,10 @@ def known_samples(
     record: SourceRecord, base: Base, stamps: Mapping[str, Stamp | None], recipe: Recipe, today: date, judged: Judged
 ) -> KnownSamples:
     """Return what a source need not read, by the last accepted reading and what people have decided since."""
-    files = {role: found for role, stamp in stamps.items() if (found := record.unchanged(role, stamp)) is not None}
+    files = {}
+    for role, stamp in stamps.items():
+        if (found := record.unchanged(role, stamp)) is not None:
+            files[role] = found
     ids, forgotten = set(base.index["id"]) - judged.changed(base.index["id"], record.judged), read_forgotten(base.folder)
     if recipe.data.keep_days is not None:
         ids |= read_first_days(base.folder).gone(recipe.data.keep_days, today)
@@ -215,7 +219,7 @@ def index_shard(
         plan: has ids, labels and hashes of the source's samples.
     """
     kind = load_kind(recipe.fit.input.kind)
-    content_digests, ids = ([values[position] for position in positions.tolist()] for values in (plan.sha256, plan.ids))
+    content_digests, ids = values_at(plan.sha256, positions.tolist()), values_at(plan.ids, positions.tolist())
     groups: Sequence[str] | np.ndarray = ids
     split_keys: Iterable[str] = content_digests
     if samples.groups is not None:
@@ -246,7 +250,7 @@ def assign_splits(keys: Iterable[str], samples: SourceSamples, positions: np.nda
     """
     if samples.own_splits is not None:
         return list(samples.own_splits[positions])
-    splits = [draw_split(key, recipe.data.dataset, recipe.data.split) for key in keys]
+    splits = draw_splits(keys, recipe.data)
     if recipe.data.split.test is not None:
         return splits
     assert samples.splits is not None  # the recipe reader requires a source with a test part here
@@ -294,8 +298,8 @@ def dataset_document(
         "kind": described.pop("kind"),
         "dtype": dtype,
         "shape": list(load_kind(spec.kind).stored_shape(samples.array[:1])),
-        **{key: value for key, value in described.items() if key not in RANGE_KEYS},
-        **{key: described[key] for key in RANGE_KEYS},
+        **drop_keys(described, RANGE_KEYS),
+        **select_keys(described, RANGE_KEYS),
         "rows": len(index) + len(plan.kept),
         "source": source,
         "shards": shards,

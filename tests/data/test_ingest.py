@@ -10,12 +10,13 @@ from data_project import Room, make_room, tree
 
 from aeops.data.array_files import write_npy_file, write_parquet
 from aeops.data.dataset import content_sha256, read_index, read_shards
+from aeops.data.splits import draw_split
 from aeops.errors import InfrastructureError, as_ae_error
 from aeops.files import atomic_folder, file_sha256
 from aeops.kinds.interface import load_kind
 from aeops.machine.stored_json import read_json
 from aeops.recipe.sections import SplitSpec
-from aeops.stages.ingest import draw_split, write_shards
+from aeops.stages.ingest import write_shards
 
 
 def test_the_index_and_the_shards_hold_the_source_in_its_order(room: Room) -> None:

@@ -13,9 +13,12 @@ import re
 from collections.abc import Sequence
 from datetime import date, timedelta
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ae_models.mappings import map_values, select_keys, values_at
+from ae_models.names import names_not_in
 from ae_models.spec import join_names
 from aeops.data.sources.files import source_folder
 from aeops.errors import DataError
@@ -89,20 +92,20 @@ class DaysReader:
         unread = []
         if known is not None:
             unread = [name for name in parts if list(known.ids_of(name, partial(_row_names, name))) == ids[name]]
-        read = [name for name in parts if name not in unread]
+        read = names_not_in(parts, unread)
 
         def day_labels(names: list[str]) -> "np.ndarray | None":
-            return _join_labels({file: parts[file] for file in names}, paths, recipe) if source.labels else None
+            return _join_labels(select_keys(parts, names), paths, recipe) if source.labels else None
 
         checksums = {name: known.files[name].sha256 for name in unread} if known is not None else {}
-        rest = UnreadSamples([identity for name in unread for identity in ids[name]], day_labels(unread), None, None, checksums)
+        rest = UnreadSamples(list(chain.from_iterable(values_at(ids, unread))), day_labels(unread), None, None, checksums)
         return SourceSamples(
-            JoinedArrays([parts[name] for name in read] or [next(iter(parts.values()))[:0]]),
+            JoinedArrays(values_at(parts, read) or [next(iter(parts.values()))[:0]]),
             day_labels(read),
             source.path,
-            ids=[identity for name in read for identity in ids[name]],
+            ids=list(chain.from_iterable(values_at(ids, read))),
             unread=rest if unread else None,
-            file_samples={name: len(part) for name, part in parts.items()},
+            file_samples=map_values(len, parts),
         )
 
 

@@ -14,6 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ae_models.mappings import without_none, without_zeros
+from ae_models.names import names_not_in
 from aeops.data.judged_samples import NamedLabels
 from aeops.data.sources.files import fetched_path, source_folder
 from aeops.data.sources.image_files import ImageFolder, folder_of, list_images, match_masks
@@ -69,13 +71,13 @@ class ImagesReader:
         labels = _Labels.read(recipe, folder, listing)
         given_labels = NamedLabels(project, recipe)
         unread = _Unread.find(listing, known, labels, given_labels, recipe)
-        names = [name for name in listing.images if name not in unread.checksums]
+        names = names_not_in(listing.images, unread.checksums)
         count_writer = CountWriter(project.ingest_progress(recipe.name), len(names))
         decoded = decode_files(folder, names, recipe.fit.input, project.home / "sources", count_writer.write)
         results = dict(zip(names, decoded.results, strict=True))
         samples = _Samples.collect(listing, results, labels, given_labels, recipe)
         if not samples.ids and not unread.samples.ids:
-            reasons = [f"{name}: {reason}" for name, reason in list(samples.set_aside.items())[:NAMED_FILES]]
+            reasons = _first_reasons(samples.set_aside)
             raise DataError("; ".join([f"{source.path}: none of {len(listing.images):,} images can be a sample", *reasons]))
         array = SelectedRows(decoded.array, np.asarray(samples.rows, np.int64))
         masks = match_masks(listing.images, listing.masks, source.masks) if source.masks is not None else {}
@@ -86,7 +88,7 @@ class ImagesReader:
             source.path,
             splits=np.asarray(samples.splits) if source.test is not None else None,
             groups=np.asarray(samples.groups) if source.group is not None else None,
-            metadata={name: count for name, count in metadata.items() if count},
+            metadata=without_zeros(metadata),
             ids=samples.ids,
             set_aside=samples.set_aside,
             checksums=_checksums(folder, listing, results, unread.checksums, source),
@@ -155,10 +157,13 @@ def _list_folder(recipe: Recipe, project: Project) -> tuple[Path, ImageFolder]:
     if source.labels is not None and source.labels.file is not None and not (folder / source.labels.file).is_file():
         raise DataError(f"{folder}: expected the file of labels {source.labels.file}, got none: {next_step}")
     if not listing.images:
-        problems = [f"{name}: {reason}" for name, reason in list(listing.problems.items())[:NAMED_FILES]]
         message = f"{folder}: expected image files in it, got {len(listing.others):,} others: {next_step}"
-        raise DataError("; ".join([message, *problems]))
+        raise DataError("; ".join([message, *_first_reasons(listing.problems)]))
     return folder, listing
+
+
+def _first_reasons(reasons: Mapping[str, str]) -> list[str]:
+    return [f"{name}: {reason}" for name, reason in list(reasons.items())[:NAMED_FILES]]
 
 
 # ---------------------------------------------------------------- labels
@@ -184,8 +189,8 @@ class _Labels:
 
             found = read_label_file(folder, source.labels, listing.images, recipe)
             missing = f"no label: {source.labels.file} does not name it"
-        texts = {name: label for name, label in found.items() if label is not None}
-        return cls(texts, {name: missing for name in listing.images if name not in texts})
+        texts = without_none(found)
+        return cls(texts, dict.fromkeys(names_not_in(listing.images, texts), missing))
 
     def number(self, name: str, recipe: Recipe) -> int | str:
         """Return an image's label as a number of data.labels, or a reason why it has none."""

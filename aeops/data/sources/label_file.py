@@ -5,6 +5,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+from ae_models.mappings import without_none
 from aeops.errors import DataError
 from aeops.kinds.decoding import DecodeError, decode_errors, read_file_content
 from aeops.recipe.image_sources import ImageLabels
@@ -64,4 +65,4 @@ def paths_by_name(images: Sequence[str]) -> dict[str, str]:
     for image in images:
         name = PurePosixPath(image).name
         paths[name] = None if name in paths else image
-    return {name: path for name, path in paths.items() if path is not None}
+    return without_none(paths)

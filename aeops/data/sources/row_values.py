@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ae_models.mappings import values_at
 from aeops.recipe.reader import Recipe
 from aeops.recipe.sections import REFUSE
 
@@ -92,7 +93,7 @@ def label_numbers(texts: Sequence[str], recipe: Recipe) -> tuple[np.ndarray, dic
     places = {name: number for number, name in enumerate(recipe.label_names)}
     known = places or {str(label): label for label in recipe.data.labels}
     distinct = {text: known.get(text, known.get(_whole_number(text), -1)) for text in set(texts)}
-    numbers = np.array([distinct[text] for text in texts], np.int64)
+    numbers = np.array(values_at(distinct, texts), np.int64)
     problems = {}
     for row in np.flatnonzero(numbers == -1).tolist():
         if texts[row] in known:

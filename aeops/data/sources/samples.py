@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ae_models.names import names_not_in
 from aeops.data.source_record import FileRecord
 from aeops.errors import DataError
 from aeops.kinds.interface import load_kind
@@ -199,7 +200,7 @@ def source_labels(labels: np.ndarray, rows: int, recipe: Recipe, display_name: s
             f"recipes/{recipe.name}.yaml, such as labels: [{', '.join(found_names[:NAMED_LABELS])}], then type ae run "
             f"{recipe.name}"
         )
-    unexpected_names = [name for name in found_names if name not in recipe.label_names]
+    unexpected_names = names_not_in(found_names, recipe.label_names)
     if unexpected_names:
         raise DataError(
             f"{display_name}: expected the labels {', '.join(recipe.label_names)} (data.labels), got "

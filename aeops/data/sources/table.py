@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ae_models.mappings import map_values, values_at
 from aeops.data.judged_samples import NamedLabels
 from aeops.data.sources.files import fetched_path, source_file, source_folder
 from aeops.errors import DataError
@@ -100,7 +101,7 @@ def _file_samples(files: dict[str, Path], recipe: Recipe, given_labels: NamedLab
         labels, problems = label_numbers(list(map(cell_text, cells)), recipe)
     ids = None
     if source.id is not None:
-        ids = [cell_text(cell) for cell in table.columns[source.id]]
+        ids = list(map(cell_text, table.columns[source.id]))
     if labels is not None:
         given_labels.apply(labels, problems, lambda row: _row_title(table, row, ids))
     if ids is not None:
@@ -115,9 +116,9 @@ def _file_samples(files: dict[str, Path], recipe: Recipe, given_labels: NamedLab
         source.path,
         groups=None if source.group is None else np.array([cell_text(table.columns[source.group][row]) for row in kept]),
         metadata={"set_aside": len(set_aside)} if set_aside else {},
-        ids=None if ids is None else [ids[row] for row in kept],
+        ids=None if ids is None else values_at(ids, kept),
         set_aside=set_aside,
-        checksums={role: file_sha256(path) for role, path in files.items()},
+        checksums=map_values(file_sha256, files),
     )
 
 

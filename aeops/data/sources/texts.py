@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ae_models.mappings import map_values, values_at, without_zeros
 from aeops.data.judged_samples import NamedLabels
 from aeops.data.sources.files import fetched_path, source_file, source_folder
 from aeops.errors import DataError
@@ -203,12 +204,12 @@ def _samples(records: Records, files: dict[str, Path], recipe: Recipe, project: 
     problems = _text_problems(records, source.shortest)
     labels = None
     if source.labels is not None:
-        labels, found = label_numbers([cell_text(cell) for cell in records.cells["labels"]], recipe)
+        labels, found = label_numbers(list(map(cell_text, records.cells["labels"])), recipe)
         NamedLabels(project, recipe).apply(labels, found, lambda row: records.names[row])
         problems = found | problems
     ids = records.names
     if source.id is not None:
-        ids = [cell_text(cell) for cell in records.cells["id"]]
+        ids = list(map(cell_text, records.cells["id"]))
         problems |= id_problems(ids, problems, recipe.on_duplicate)
     set_aside = dict(records.set_aside)
     for row, reason in sorted(problems.items()):
@@ -224,16 +225,16 @@ def _samples(records: Records, files: dict[str, Path], recipe: Recipe, project: 
     counts = {"cut_texts": cut, "set_aside": len(set_aside)}
     groups = None
     if source.group is not None:
-        groups = np.array([cell_text(records.cells["group"][row]) for row in kept])
+        groups = np.array(list(map(cell_text, values_at(records.cells["group"], kept))))
     return SourceSamples(
         spool_to_disk(_byte_blocks(rows, length), (length,), np.dtype(np.uint8), project.home / "sources"),
         None if labels is None else labels[kept],
         source.path,
         groups=groups,
-        metadata={name: count for name, count in counts.items() if count},
-        ids=[ids[row] for row in kept],
+        metadata=without_zeros(counts),
+        ids=values_at(ids, kept),
         set_aside=set_aside,
-        checksums={name: file_sha256(path) for name, path in files.items()},
+        checksums=map_values(file_sha256, files),
     )
 
 

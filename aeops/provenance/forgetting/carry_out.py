@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from ae_models.mappings import drop_keys
 from aeops.data.dvc import add_dataset
 from aeops.data.held_samples import objects_to_remove, remove_objects
 from aeops.data.judgements import forget_judgements
@@ -47,7 +48,7 @@ def carry_out(project: Project, store: Store, pending: dict[str, Any], report: C
     forget_judged(project, pending, report)
     forget_versions(project, store, pending, report)
     stores = reachable_stores(project)
-    hashes = objects_to_remove(stores, {name: files for name, files in pending["folders"].items() if name != md5})
+    hashes = objects_to_remove(stores, drop_keys(pending["folders"], {md5}))
     report("stores", f"{remove_objects(stores, hashes):,} files deleted from DVC's cache and remote")
     removed = remove_copies(project, pending)
     report("copies", f"deleted: {', '.join(removed) or 'none were left'}")

@@ -54,15 +54,16 @@ def plan_forgetting(project: Project, store: Store, recipe: Recipe, ids: list[st
     require_receipt(project.dataset(dataset), recipe.name)
     index = read_index(project.dataset(dataset))
     held = find_held(stores, dataset, ids, ())
-    unknown = [name for name in ids if name not in held.found and name not in set(index["id"])]
     judged = {one.id for one in read_judgements(project, dataset)}  # one that was dropped may be nowhere else
-    unknown = names_not_in(unknown, quarantined_ids(project, dataset) | judged)
+    unknown = names_not_in(ids, held.found | set(index["id"]) | quarantined_ids(project, dataset) | judged)
     if unknown:
         raise DataError(
             f"{dataset}: no version of the data holds {name_some(unknown)}: nothing was deleted. Ids are as reports, "
             "`ae quarantine` and the column id of index.parquet show them"
         )
-    contents = sorted({digest for version in held.data.values() for digest in version.contents} | set(_contents(index, ids)))
+    contents = set(_contents(index, ids))
+    for version in held.data.values():
+        contents.update(version.contents)
     recipes = recipes_of(project, dataset)
     for name in recipes:
         require_no_open_journal(project, name)
@@ -70,16 +71,16 @@ def plan_forgetting(project: Project, store: Store, recipe: Recipe, ids: list[st
         "format": FORMAT,
         "dataset": dataset,
         "ids": ids,
-        "contents": contents,
+        "contents": sorted(contents),
         "who": who,
         "why": why,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "folders": held.folders,
         "recipes": recipes,
         "copies": copies_of(index, ids),
-        "judged": any(name in judged for name in ids),
+        "judged": not judged.isdisjoint(ids),
         "versions": affected_versions(store, recipes, dataset, held, set(index.loc[index["id"].isin(ids), "split"])),
-        "evidence_sha256": data_sha256("\n".join(sorted(data_sha256(name) for name in ids))),
+        "evidence_sha256": data_sha256("\n".join(sorted(map(data_sha256, ids)))),
     }
     write_pending(project, document)
     return document
