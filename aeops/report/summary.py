@@ -148,7 +148,7 @@ def warning_lines(warnings: Sequence[str]) -> list[str]:
     """Return what the gate did not check for the terminal: how much, then each; nothing where it checked everything."""
     if not warnings:
         return []
-    return [f"{len(warnings)} of the rules that always hold not checked", *warnings]
+    return [f"not checked: {len(warnings)} of the rules that always hold", *warnings]
 
 
 def _passed_cell(passed: bool) -> str:
