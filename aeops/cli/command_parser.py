@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any, NoReturn
 
-from ae_models.spec.messages import suggest_match
+from ae_models.spec.messages import join_choices, suggest_match
 
+FEW_COMMANDS = 3  # in the message to who typed none
 NAME_COLUMN, HELP_COLUMN = 4, 18  # of the listing
 LEAST_WIDTH = 60
 
@@ -37,20 +38,40 @@ class CommandParser(argparse.ArgumentParser):
 
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
         """See `argparse.ArgumentParser.parse_known_args`."""
-        has_subcommands = any(action.nargs == argparse.PARSER for action in self._actions)
-        if self._is_intermixing or has_subcommands or "--" in (args or ()):
+        if self._is_intermixing:
             return super().parse_known_args(args, namespace)
-        self._is_intermixing = True  # parse_known_intermixed_args comes back here
-        try:
-            return self.parse_known_intermixed_args(args, namespace)
-        finally:
-            self._is_intermixing = False
+        if self._subcommands() or "--" in (args or ()):
+            namespace, unknown = super().parse_known_args(args, namespace)
+        else:
+            self._is_intermixing = True  # parse_known_intermixed_args comes back here
+            try:
+                namespace, unknown = self.parse_known_intermixed_args(args, namespace)
+            finally:
+                self._is_intermixing = False
+        if unknown:  # argparse would leave it to the main parser, whose usage does not have this command's options
+            self.error(f"{self._describe_unknown(unknown[0])}; `{self.prog} --help` lists what it takes")
+        return namespace, unknown
+
+    def _subcommands(self) -> list[str]:
+        groups = [action.choices or () for action in self._actions if action.nargs == argparse.PARSER]
+        return [name for group in groups for name in group]
+
+    def _describe_unknown(self, argument: str) -> str:
+        name = argument.partition("=")[0]
+        if not name.startswith("-"):
+            return f"one argument too many: {argument!r}"
+        options = [option[2:] for action in self._actions for option in action.option_strings if option.startswith("--")]
+        hint = suggest_match(name.lstrip("-"), options)  # without the dashes, which would make all of them alike
+        return f"no option {name!r}{hint.replace('mean ', 'mean --')}"
 
     def error(self, message: str) -> NoReturn:
         """Exit with code 2 and the message; of a verb that does not exist, with the one that may be meant."""
         if found := re.fullmatch(r"argument [A-Z]+: invalid choice: '(.*)' \(choose from (.*)\)", message):
             choices = re.findall(r"'(.*?)'", found[2])
             message = f"no command {found[1]!r}{suggest_match(found[1], choices)}; `{self.prog} --help` lists all"
+        elif self._subcommands() and message.startswith("the following arguments are required: "):
+            few = [f"`{self.prog} {name}`" for name in self._subcommands()[:FEW_COMMANDS]]
+            message = f"expected a command, such as {join_choices(few)}; `{self.prog} --help` lists all"
         super().error(message)
 
 
@@ -73,7 +94,8 @@ def add_commands(parser: argparse.ArgumentParser, groups: Mapping[str, Sequence[
         parser: the main one.
         groups: title -> modules with a function `add_command(commands)`, each of which adds one command.
     """
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, help=argparse.SUPPRESS)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, help=argparse.SUPPRESS, prog=parser.prog)
+    parser.usage = "%(prog)s [-h] [--version] COMMAND ..."  # whose help is suppressed: argparse would leave it out
     width = max(shutil.get_terminal_size().columns, LEAST_WIDTH)
     lines = [str(parser.description)]
     for title, modules in groups.items():

@@ -117,6 +117,8 @@ def print_entries(recipe: str, entries: list["LedgerEntry"], *, is_full: bool) -
             console.print(line, soft_wrap=True)
     champion = escape_line(champion_line(recipe, entries))
     console.print(champion if is_full else cut_line(champion, console.width), soft_wrap=True)
+    if not is_full and any(len(line) > console.width for line in (champion, *map(entry_line, entries))):
+        console.print(f"whole      ae history {recipe} --full", soft_wrap=True)
     console.print(f"check it   ae ledger verify {recipe}", soft_wrap=True)
 
 

@@ -54,7 +54,7 @@ def print_signals(verdict: "MonitoringVerdict", project: "Project") -> None:
 
     console, recipe = open_console(), verdict["recipe"]
     time = verdict["as_of"][:16].replace("T", " ")
-    table = open_table(console, f"{recipe} {verdict['version'] or ''}: as of {time} UTC")
+    table = open_table(console, f"{' '.join(filter(None, (recipe, verdict['version'])))}: as of {time} UTC")
     for name in ("signal", "verdict", "says", "counts"):
         table.add_column(name)
     for signal in verdict["signals"]:

@@ -15,9 +15,7 @@ def add_command(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print each recipe with its purpose and its data, and whether it has run; of one with mistakes, how many."""
-    from rich.table import Table
-
-    from aeops.cli.outputs import open_console
+    from aeops.cli.outputs import NARROW, open_console, open_table
     from aeops.errors import UsageError
     from aeops.project import find_project
     from aeops.recipe.reader import recipe_names
@@ -28,14 +26,20 @@ def run(arguments: argparse.Namespace) -> int:
         print_json(facts)
         return 0
     if not facts:
-        raise UsageError(f"no recipe in {project.recipes}: write one, see docs/recipe-reference.md")
-    table = Table(title=f"recipes of {project.root}", title_justify="left")
-    for column in ("recipe", "purpose", "kind", "dataset", "last run", "about"):
-        table.add_column(column, no_wrap=column != "about")
+        raise UsageError(
+            f"no recipe in {project.recipes}: type `ae new NAME --from PATH`, or write one, see docs/recipe-reference.md"
+        )
+    console = open_console()
+    table = open_table(console, f"recipes of {project.root}")
+    columns = {"recipe": "recipe", "purpose": "purpose", "kind": "kind", "dataset": "dataset", "last run": "last_verdict"}
+    if console.width < NARROW:  # they would leave a few characters a line to what the recipe is about
+        columns = {"recipe": "recipe", "purpose": "purpose", "last run": "last_verdict"}
+    for title in (*columns, "about"):
+        table.add_column(title, no_wrap=title != "about")
     for one in facts:
         about = one["about"] if one["mistakes"] == 0 else f"{one['mistakes']} mistakes: ae recipe check {one['recipe']}"
-        table.add_row(one["recipe"], one["purpose"], one["kind"], one["dataset"], one["last_verdict"] or "-", about)
-    open_console().print(table)
+        table.add_row(*(one[key] or "-" for key in columns.values()), about)
+    console.print(table)
     return 0
 
 

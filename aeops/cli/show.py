@@ -156,11 +156,10 @@ def missing_champion_reason(store: "Store", recipe: str, newest_version: "Versio
         return f"{escape_line(retirement)}{undo}"
     if last_move is not None:
         return f"the ledger says version {last_move.to_version}, and the registry has none: ae ledger verify {recipe}"
-    state = describe_state(recipe, newest_version, entries)
+    state, version = describe_state(recipe, newest_version, entries), newest_version.version
     if state == WAITING:
-        version = newest_version.version
         return f"version {version} waits for approval: ae approve {recipe} {version} --by NAME --why TEXT"
-    return f"the newest version {newest_version.version} is {escape_line(state)}; see {store.run_url(newest_version.run_id)}"
+    return f"the newest version {version} is {escape_line(state)}; why: `ae why {recipe}@{version}`"
 
 
 def version_cells(version: "VersionInfo", metrics: dict[str, float]) -> "list[str | Text]":

@@ -73,7 +73,7 @@ def refusal_of(path: Path) -> str | None:
     """Return why a file cannot be taken in, what to convert it to and the command; None where its name says nothing.
 
     >>> refusal_of(Path("a/old.xls")).partition(" such as by ")[0]
-    'old.xls is of old Excel, which is not read here: convert it to .xlsx,'
+    'old.xls is not read here (old Excel): convert it to .xlsx,'
     >>> refusal_of(Path("a/table.csv")) is None
     True
     """
@@ -84,5 +84,5 @@ def refusal_of(path: Path) -> str | None:
                 stem = path.name[: -len(suffix)] or "data"
                 typed = command.replace("{name}", path.name).replace("{stem}", stem)
                 typed = typed.replace("{kind}", "stata" if suffix == ".dta" else "sas")
-                return f"{path.name} is of {what}, which is not read here: convert it to {target}, such as by `{typed}`"
+                return f"{path.name} is not read here ({what}): convert it to {target}, such as by `{typed}`"
     return None

@@ -32,6 +32,7 @@ CODE_FOLDERS = ("ae_models", "aeops", "flows")  # folders whose files a run exec
 # A patch that `git apply` takes whatever the user's own git is set to.
 DIFF_OPTIONS = ("--binary", "--full-index", "--no-color", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/")
 MAX_REASON_LENGTH = 300  # of a tag that says why the code is not known
+NO_COMMIT = "the repository has no commit yet: type `git add --all && git commit`"
 LINEAGE_PATH = "rebuild/lineage.json"  # among the files of a version's run
 LINEAGE_TAG = "lineage.sha256"  # of a version: the SHA-256 of that file
 # What a person looks for on MLflow's page, or a command of every version without a look at its files.
@@ -139,6 +140,8 @@ def git_facts(project: Project) -> dict[str, str]:
 
 def _own_commit(project: Project) -> dict[str, str]:
     try:
+        if not git_text(project.root, "rev-list", "--max-count=1", "--all"):  # as after `ae init`
+            return {"git.commit": "none", "git.unknown": NO_COMMIT}
         return {"git.commit": git_text(project.root, "rev-parse", "HEAD")}
     except GitError as error:
         return {"git.commit": "none", "git.unknown": " ".join(str(error).split())[:MAX_REASON_LENGTH]}

@@ -7,6 +7,7 @@ from aeops.drawing.words import format_number, format_share, format_span
 from aeops.gate.documents import ComparisonDocument, EvidenceDocument, VerdictDocument, gate_warnings
 from aeops.recipe.metric_names import AT_REQUESTED_RATE
 from aeops.recipe.own_kinds import study_specs
+from aeops.registry.aliases import CHAMPION
 from aeops.registry.version_state import WAITING
 from aeops.report.headline import verdict_sentence
 from aeops.report.tables import (
@@ -148,7 +149,7 @@ def warning_lines(warnings: Sequence[str]) -> list[str]:
     """Return what the gate did not check for the terminal: how much, then each; nothing where it checked everything."""
     if not warnings:
         return []
-    return [f"{len(warnings)} of the rules that always hold not checked", *warnings]
+    return [f"not checked: {len(warnings)} of the rules that always hold", *warnings]
 
 
 def _passed_cell(passed: bool) -> str:
@@ -221,4 +222,6 @@ def next_commands(recipe: str, version: str, state: str) -> str:
     """Return the commands to type next, separated by `|`."""
     if state == WAITING:
         return f"{_approve_command(recipe, version)} | ae reject {recipe} {version} --by NAME --why TEXT"
+    if state != CHAMPION:  # nothing of it is served, and of a first run nothing at all
+        return f"ae why {recipe}@{version} | ae show {recipe} | ae score {recipe} FILE --version {version}"
     return f"ae up | ae serve {recipe} | ae show {recipe}"

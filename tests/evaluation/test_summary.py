@@ -70,3 +70,10 @@ def test_what_waits_for_a_person_says_what_to_type():
     assert "ae approve digits 4 --by NAME --why TEXT" in next_commands("digits", "4", "waits for approval")
     assert "ae reject digits 4" in next_commands("digits", "4", "waits for approval")
     assert "approve" not in next_commands("digits", "4", "champion")
+
+
+@pytest.mark.parametrize("state", ["refused", "not champion: that is 3"])
+def test_a_version_that_is_not_champion_is_not_proposed_to_be_served(state: str):
+    assert "ae serve digits" in next_commands("digits", "4", "champion")
+    assert "ae serve" not in next_commands("digits", "4", state)
+    assert next_commands("digits", "4", state) == "ae why digits@4 | ae show digits | ae score digits FILE --version 4"

@@ -131,7 +131,7 @@ def test_large_colour_pictures_of_many_sizes_are_shrunk_and_sixteen_bits_are_kep
     ("files", "message"),
     [
         ([], "the folder is empty"),
-        (["a.h5"], "HDF5, which is not read here"),
+        (["a.h5"], "a.h5 is not read here (HDF5)"),
         (["a.png"], "none of 1 image files can be read"),
         (["notes.xyz"], "nothing in it is known"),
     ],

@@ -65,6 +65,34 @@ def test_a_command_that_does_not_exist_is_refused_with_the_near_match(
     assert (code, message in errors) == (2, True), errors
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            (),
+            "COMMAND ...\nae: error: expected a command, such as `ae init`, `ae new` or `ae run`; `ae --help` lists all",
+        ),
+        (
+            ("alarm",),
+            "ae alarm: error: expected a command, such as `ae alarm list` or `ae alarm ack`; `ae alarm --help` lists all",
+        ),
+        (("run", "digits", "--sets", "a=1"), "ae run: error: no option '--sets': did you mean --set?; `ae run --help` lists"),
+        (("ledger", "--zzz=1"), "ae ledger: error: no option '--zzz'; `ae ledger --help` lists what it takes"),
+        (("run", "digits", "mnist"), "ae run: error: one argument too many: 'mnist'; `ae run --help` lists what it takes"),
+        (
+            ("score", "digits", "--", "a.npy", "b.npy"),
+            "ae score: error: one argument too many: 'b.npy'; `ae score --help` lists what it takes",
+        ),
+        (("--zzz", "run", "digits"), "ae: error: no option '--zzz'; `ae --help` lists what it takes"),
+    ],
+)
+def test_what_a_command_does_not_take_is_named_by_that_command_with_what_to_type(
+    arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, errors = printed(capsys, *arguments)
+    assert (code, message in errors) == (2, True), errors
+
+
 def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
     assert printed(capsys, "--version") == (0, f"ae {version('ae-pipeline')}\n", "")
 

@@ -151,6 +151,14 @@ def test_recipes_are_listed_with_what_they_are_for_and_their_mistakes(checkout: 
     assert "2 mistakes: ae recipe check mnist" in shown
 
 
+def test_a_narrow_list_of_recipes_leaves_room_for_what_they_are_about(checkout: Checkout) -> None:
+    lines = checkout.ae_in_process("recipes", COLUMNS="80").stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    recipes = list((ROOT / "recipes").glob("*.yaml"))
+    assert len(lines) <= 4 * len(recipes) + 5
+    assert not any("…" in line for line in lines)
+
+
 def test_a_check_says_what_is_asked_for_and_every_mistake_of_all_recipes(checkout: Checkout) -> None:
     done = checkout.ae_in_process("recipe", "check", "digits", "recipes/news-text.yaml")
     assert done.returncode in (0, 3), done.stderr  # 3 where the texts are absent

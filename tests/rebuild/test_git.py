@@ -80,6 +80,19 @@ def test_a_folder_without_a_repository_and_one_without_a_commit_are_told(reposit
     assert "does not have" in git_facts(project)["git.unknown"]
 
 
+def test_a_project_of_ones_own_without_a_commit_says_what_to_type(tmp_path: Path, git) -> None:
+    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
+    git(tmp_path, "init", "-q")
+    project = Project(tmp_path, tmp_path / ".ae")
+    assert not project.holds_code
+    message = "the repository has no commit yet: type `git add --all && git commit`"
+    assert git_facts(project) == {"git.commit": "none", "git.unknown": message}
+    git(tmp_path, "add", "-A")
+    git(tmp_path, "commit", "-qm", "first")
+    assert list(git_facts(project)) == ["git.commit"]
+    assert len(git_facts(project)["git.commit"]) == 40
+
+
 def test_a_damaged_index_is_no_clean_worktree(repository: Project) -> None:
     (repository.root.parent / ".git" / "index").write_bytes(b"damaged")
     facts = git_facts(repository)

@@ -133,12 +133,13 @@ def test_a_ledger_is_one_line_an_entry_as_wide_as_the_terminal(
     promotion.retire(decided, "digits", who="ada", why="a reason of many words " * 10)
     monkeypatch.setenv("COLUMNS", "80")
     assert main(["history", "digits"]) == 0
-    _, *lines, champion, _ = capsys.readouterr().out.splitlines()
+    _, *lines, champion, whole, _ = capsys.readouterr().out.splitlines()
     assert [line[:6].strip() for line in lines] == ["1", "2", "3", "4", "5", "6"]
     assert max(map(len, lines)) == 80
     assert lines[-1].endswith("…")
     assert re.fullmatch(r" +4  [-\d]+ [:\d]+  rollback +3 → 1 +grace: it flags everything.*", lines[3])
     assert champion.startswith("champion   none")
+    assert whole == "whole      ae history digits --full"
     assert main(["ledger"]) == 0
     assert capsys.readouterr().out.splitlines()[1:7] == lines, "ae ledger lists those of all recipes"
 
@@ -289,7 +290,7 @@ def test_show_of_versions_that_were_refused_names_the_newest(registered: Store, 
     shutil.copy(ROOT / "recipes" / "digits.yaml", registered.project.recipes)
     registered.client.set_model_version_tag("digits", "3", "verdict", "refused")
     assert main(["show", "digits"]) == 0
-    assert "champion   none: the newest version 3 is refused; see " in capsys.readouterr().out
+    assert "champion   none: the newest version 3 is refused; why: `ae why digits@3`" in capsys.readouterr().out
 
 
 def test_the_advice_after_a_move_is_what_the_documentation_says(
