@@ -88,7 +88,7 @@ def file_stamp(path: Path) -> Stamp | None:
 
 def reading_settings(recipe: Recipe, project: Project) -> str:
     """Return a SHA-256 over all that decides what a source's files become: the recipe's sections and the code of the stages."""
-    sections = list(map(dataclasses.asdict, (recipe.data, recipe.validate, recipe.fit.input)))
+    sections = [dataclasses.asdict(section) for section in (recipe.data, recipe.validate, recipe.fit.input)]
     sections[0]["source"]["kind"] = recipe.data.source.kind
     code = [stage_sha256(project.root, stage) for stage in READING_STAGES]
     return data_sha256(json.dumps([sections, recipe.label_names, code, own_source_sha256(project.root, recipe)], default=str))
