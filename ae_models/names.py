@@ -15,7 +15,7 @@ class Named(Protocol):
         """What it is called."""
 
 
-NamedItem = TypeVar("NamedItem", bound=Named)
+_NamedItem = TypeVar("_NamedItem", bound=Named)
 
 
 def names_of(items: Iterable[Named]) -> list[str]:
@@ -55,7 +55,7 @@ def names_not_in(names: Iterable[str], others: Container[object]) -> list[str]:
     return [name for name in names if name not in others]
 
 
-def index_by_name(items: Iterable[NamedItem]) -> dict[str, NamedItem]:
+def index_by_name(items: Iterable[_NamedItem]) -> dict[str, _NamedItem]:
     """Return items by their names, in order; of two with one name the second counts."""
     return {item.name: item for item in items}
 
