@@ -17,10 +17,11 @@ from typing import Any
 
 import pytest
 from checkout import make_checkout
+from local_receivers import receiver
 
 from aeops.machine.prefect_access import login_file
 
-from .test_whole_stack import Receiver, Stack, write_prefect_yaml
+from .test_whole_stack import Stack, write_prefect_yaml
 
 CHROMIUM = Path("/usr/bin/chromium")
 pytestmark = [
@@ -44,14 +45,14 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         checkout = make_checkout(tmp_path_factory.mktemp("stack") / "checkout")
         write_prefect_yaml(checkout)
         shutil.copy(Path(__file__).parent / "waiting.py", checkout.root / "flows")
-        made = Stack(checkout, Receiver())
-        try:
-            made.make_champion("digits")
-            made.up()
-            yield made
-        finally:
-            checkout.ae("down", timeout=120)
-            made.receiver.server.shutdown()
+        with receiver(204) as seen:
+            made = Stack(checkout, seen)
+            try:
+                made.make_champion("digits")
+                made.up()
+                yield made
+            finally:
+                checkout.ae("down", timeout=120)
 
 
 @pytest.fixture(scope="module")
