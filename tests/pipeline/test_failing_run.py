@@ -68,7 +68,7 @@ def test_a_second_run_is_refused_while_one_goes_on(bare: Checkout, stopping: lis
     done = bare.ae_in_process("run", "small")
     assert done.returncode == 5
     assert str(first.pid) in kinds(done)
-    assert "wait" in done.stderr
+    assert "Wait for it to end" in done.stderr
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount a small disk")
