@@ -25,9 +25,9 @@ def run_notebook() -> NotebookNode:
     notebook = nbformat.read(NOTEBOOK, as_version=4)  # type: ignore[no-untyped-call]
     own_commands = str(Path(sys.executable).parent)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AE_")}  # it has a project of its own
-    environment |= {"PATH": f"{own_commands}{os.pathsep}{os.environ['PATH']}", "COLUMNS": COLUMNS}
+    environment |= {"PATH": f"{own_commands}{os.pathsep}{os.environ['PATH']}", "COLUMNS": COLUMNS, "NO_COLOR": "1"}
     kernel = KernelManager(kernel_name="python3", transport="ipc")  # files that this user alone reads, no ports
-    client = NotebookClient(notebook, km=kernel, timeout=CELL_SECONDS, record_timing=False)
+    client = NotebookClient(notebook, km=kernel, timeout=CELL_SECONDS, record_timing=False, coalesce_streams=True)
     client.execute(env=environment)
     return notebook
 
