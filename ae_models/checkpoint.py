@@ -4,7 +4,7 @@ import json
 import logging
 import pickle  # for the name of its error alone
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ import torch
 from ae_models.atomic_files import atomic_path, atomic_write, json_text, make_folder, sync_file
 from ae_models.checksums import json_sha256
 from ae_models.lightning_module import AutoencoderModule
-from ae_models.training_progress import PROGRESS_FILE
+from ae_models.training_progress import PROGRESS_FILE, ProgressCallback
 from ae_models.training_result import WEIGHT_HASH_FILE
+from ae_models.weight_hash_log import WeightHashCallback
 
 __all__ = [
     "CHECKPOINT_FILE",
@@ -35,12 +36,16 @@ MIN_SECONDS_BETWEEN = 2.0  # at most this much training is lost; the moment of a
 class CheckpointCallback(pl.Callback):
     """Saves the state after some recent epoch in `folder`; the last epoch's is always saved.
 
-    The training's logs, which lie beside it, are synced first: no checkpoint that a power failure leaves is ahead of them. Of
-    several workers, the first one decides and writes.
+    The training's logs, which lie beside it, are written to their ends and synced first: no checkpoint that a power failure
+    leaves is ahead of them. Of several workers, the first one decides and writes.
+
+    Args:
+        folder: of the checkpoint.
+        logs: those that may have lines to write.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / CHECKPOINT_FILE
+    def __init__(self, folder: Path, logs: Sequence[ProgressCallback | WeightHashCallback]) -> None:
+        self.path, self.logs = folder / CHECKPOINT_FILE, logs
         self.saved_at = time.monotonic()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: AutoencoderModule) -> None:  # type: ignore[override]
@@ -56,6 +61,8 @@ class CheckpointCallback(pl.Callback):
         self.saved_at = time.monotonic()
 
     def _save(self, trainer: pl.Trainer) -> None:
+        for log in self.logs:
+            log.write(wait=True)
         for name in (PROGRESS_FILE, WEIGHT_HASH_FILE):
             sync_file(self.path.with_name(name))
         with atomic_path(self.path) as tmp_path:

@@ -9,15 +9,13 @@ import torch
 from torch import Tensor
 
 from ae_models.autoencoder import Autoencoder
-from ae_models.data_loading import EPOCH_SEED_STRIDE, IndexBatchSampler, seed_generators
+from ae_models.data_loading import EPOCH_SEED_STRIDE, epoch_orders, seed_generators
 from ae_models.errors import DivergenceError
+from ae_models.optimisation import learning_rate_at, make_optimizer
 from ae_models.spec import TrainSpec
 from ae_models.stacked_members import StackedMembers, can_stack
 
 __all__ = ["train_in_memory"]
-
-_WARM_UP_SHARE = 0.05  # of the steps, in which the learning rate climbs to its peak
-_ADAM_BETAS = (0.9, 0.98)
 
 
 def train_in_memory(autoencoder: Autoencoder, spec: TrainSpec, inputs: Tensor) -> int:
@@ -37,37 +35,26 @@ def train_in_memory(autoencoder: Autoencoder, spec: TrainSpec, inputs: Tensor) -
     members = autoencoder.members
     stacked = StackedMembers(members) if can_stack(members) else None
     parameters = list(stacked.parameters.values()) if stacked else list(autoencoder.parameters())
-    optimizer = torch.optim.Adam(parameters, lr=spec.learning_rate, betas=_ADAM_BETAS, fused=True)
-    sampler = IndexBatchSampler(len(inputs), spec.batch, spec.seed, spec.members)
-    steps = spec.total_epochs * len(sampler)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _learning_rate_share(step, steps))
+    optimizer = make_optimizer(parameters, inputs.device)
+    steps = spec.total_epochs * math.ceil(len(inputs) / spec.batch)
     autoencoder.train()
     step, loss_sum = 0, torch.zeros(())
     for epoch in range(spec.total_epochs):
-        sampler.set_epoch(epoch)
-        for indices in sampler:
+        orders = epoch_orders(len(inputs), spec.seed, spec.members, epoch)
+        for indices in torch.split(orders, spec.batch, dim=1):
             seed_generators(inputs.device, spec.seed * EPOCH_SEED_STRIDE + step)
-            batches = [inputs[part] for part in indices.chunk(spec.members)]
-            pairs = [member.training_pair(x) for member, x in zip(members, batches, strict=True)]
+            pairs = [member.training_pair(inputs[part]) for member, part in zip(members, indices, strict=True)]
             if stacked:
                 loss = stacked.losses(*zip(*pairs, strict=True)).sum()
             else:
                 loss = torch.stack([member.loss_of(*pair) for member, pair in zip(members, pairs, strict=True)]).sum()
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.param_groups[0]["lr"].fill_(learning_rate_at(spec.learning_rate, step, steps))
             optimizer.step()
-            schedule.step()
             loss_sum += loss.detach()
             step += 1
     if not torch.isfinite(loss_sum):
         raise DivergenceError(f"the loss is {float(loss_sum)} after {steps} steps: train with a smaller learning_rate")
     autoencoder.eval()
     return steps
-
-
-def _learning_rate_share(step: int, steps: int) -> float:
-    """Return the share of the peak learning rate at a step: a linear climb, then half a cosine down to zero."""
-    warm_up_steps = max(1, round(_WARM_UP_SHARE * steps))
-    if step < warm_up_steps:
-        return (step + 1) / warm_up_steps
-    return 0.5 * (1 + math.cos(math.pi * (step - warm_up_steps) / max(1, steps - warm_up_steps)))

@@ -1,29 +1,28 @@
 """Lightning module: connects the autoencoder, the optimiser and the samples. The computation itself stands elsewhere."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from ae_models.augmentations import AUGMENTATIONS
 from ae_models.autoencoder import Autoencoder
 from ae_models.batch_share import BatchShare, add_workers, use_share
+from ae_models.captured_steps import CapturedSteps
 from ae_models.data_loading import (
     EPOCH_SEED_STRIDE,
     EVALUATION_SEED,
-    IndexBatchSampler,
-    MappedSamples,
-    ResidentIndices,
+    epoch_orders,
     evaluation_batch_size,
-    make_loader,
+    iterate_batches,
     seed_generators,
 )
 from ae_models.factory import build_part
+from ae_models.optimisation import learning_rate_at, make_optimizer
 from ae_models.sample_sets import SampleSet
 from ae_models.spec import TrainSpec
 from ae_models.stacked_members import StackedMembers, can_stack
@@ -32,8 +31,8 @@ from ae_models.trimming import kept_pair, trimmed_count
 
 __all__ = ["AutoencoderModule"]
 
-_WARM_UP_SHARE = 0.05  # share of the steps in which the learning rate climbs to its peak
-_ADAM_BETAS = (0.9, 0.98)  # in trainings of some thousand steps a memory of 50 steps beat the usual 1,000
+# Steps of the optimiser in one of Lightning's batches, whose hooks take some 0.3 ms. Their number changes no result.
+_STEPS_PER_BATCH = {"cpu": 8, "cuda": 64}
 
 
 class AutoencoderModule(pl.LightningModule):
@@ -43,6 +42,9 @@ class AutoencoderModule(pl.LightningModule):
     as the sum of the members' losses has each member's gradient for its weights; small dense members, whose losses are computed
     at once (`ae_models.stacked_members`), end in the same up to rounding.
 
+    What a step reads and what it adds to stays at one address for the whole training, and no value is asked for: on a GPU, the
+    host runs ahead of the device, and steps are replayed as CUDA graphs (`ae_models.captured_steps`).
+
     Args:
         autoencoder: the model.
         spec: of the training.
@@ -51,9 +53,14 @@ class AutoencoderModule(pl.LightningModule):
         resident: whether they lie on the device, moved there with the module and never saved with it; else they are read
             from their files, in the same order.
         worker: which of the workers of the training this process is; alone, by default.
+
+    Attributes:
+        steps_done: steps of the optimiser since the beginning of the training, also in processes before this one.
+        step_observers: called after each step with `steps_done`.
     """
 
     loss_sums: Tensor  # (members,)
+    orders: Tensor  # (members, rows), indices of the samples in the order of this epoch
     train_samples: Tensor
     validation_samples: Tensor
 
@@ -67,133 +74,241 @@ class AutoencoderModule(pl.LightningModule):
         worker: TrainingWorker = ALONE,
     ) -> None:
         super().__init__()
+        self.automatic_optimization = False
         self.spec, self.worker = spec, worker
         self.autoencoder = autoencoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its hints
         self.augment = build_part(AUGMENTATIONS, spec.augment)
         self.stacked: StackedMembers | None = None
+        self.captured: CapturedSteps | None = None
         self.train_set, self.validation_set, self.resident = train, validation, resident
         if resident:
             self.register_buffer("train_samples", _copy_to_tensor(train), persistent=False)
             self.register_buffer("validation_samples", _copy_to_tensor(validation), persistent=False)
-        self.register_buffer("loss_sums", torch.zeros(spec.members), persistent=False)
         self.rows = train.shape[0]
+        self.register_buffer("orders", torch.zeros(spec.members, self.rows, dtype=torch.int64), persistent=False)
+        self.register_buffer("loss_sums", torch.zeros(spec.members), persistent=False)
         self.steps_per_epoch = math.ceil(self.rows / spec.batch)
+        self.total_steps = spec.total_epochs * self.steps_per_epoch
+        self.steps_done = 0
+        self.step_observers: list[Callable[[int], None]] = []
 
     @property
     def samples_per_epoch(self) -> int:
         """Samples that an epoch trains on, counted once for each member."""
         return self.rows * self.spec.members
 
-    def train_dataloader(self) -> DataLoader[Tensor]:
-        dataset = ResidentIndices() if self.resident else MappedSamples(self.train_set)
-        spec, worker = self.spec, self.worker
-        sampler = IndexBatchSampler(self.rows, spec.batch, spec.seed, spec.members, worker.number, worker.count)
-        return make_loader(dataset, sampler)
+    @property
+    def steps_per_batch(self) -> int:
+        """Steps in one of Lightning's batches; of several workers one, as they exchange gradients in each."""
+        return 1 if self.worker.count > 1 else _STEPS_PER_BATCH.get(self.device.type, 1)
 
-    def batch_size(self, batch_idx: int) -> int:
-        """Return the samples that all workers together train on in a step of an epoch, those of a single member."""
-        return min(self.spec.batch, self.rows - batch_idx * self.spec.batch)
+    def train_dataloader(self) -> range:
+        """Return the first step of each of Lightning's batches of an epoch; the samples are taken by `train_step`."""
+        return range(0, self.steps_per_epoch, self.steps_per_batch)
+
+    def steps_until(self, batch_idx: int) -> int:
+        """Return the steps of an epoch up to the end of one of Lightning's batches."""
+        return min(self.steps_per_epoch, (batch_idx + 1) * self.steps_per_batch)
+
+    def samples_in(self, batch_idx: int) -> int:
+        """Return the samples that one of Lightning's batches trains on, counted once for each member."""
+        first = batch_idx * self.steps_per_batch * self.spec.batch
+        return (min(self.rows, self.steps_until(batch_idx) * self.spec.batch) - first) * self.spec.members
 
     def on_train_start(self) -> None:
+        self.steps_done = self.current_epoch * self.steps_per_epoch
+        optimizer = self._optimizer
+        # A checkpoint brings a learning rate at another address, and the steps read the one they were captured with.
+        optimizer.param_groups[0]["lr"] = self.learning_rate
         if self.worker.count > 2:  # the sum of two numbers has no order
             distributed_model: Any = self.trainer.strategy.model
             distributed_model.register_comm_hook(None, average_in_order)
 
     def on_train_epoch_start(self) -> None:
-        self.loss_sums = torch.zeros_like(self.loss_sums)
+        self.orders.copy_(epoch_orders(self.rows, self.spec.seed, self.spec.members, self.current_epoch))
+        self.loss_sums.zero_()
+        if self.captured is None and self._can_capture:
+            changed = [*self.autoencoder.parameters(), *self.autoencoder.buffers(), self.loss_sums]
+            self.captured = CapturedSteps(self._step_of_member, changed, self._optimizer)
+            for step_of_epoch in sorted({0, self.steps_per_epoch - 1}):  # a whole batch, and the last one, which may be smaller
+                for index in range(self.spec.members):
+                    self._seed_member(index)
+                    self.captured.capture(index, self.orders[index, self._rows_of(step_of_epoch)])
 
-    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
-        step_losses = self._step_losses(batch, self.worker.share(self.batch_size(batch_idx)))
-        self.loss_sums += step_losses.detach()
-        return step_losses.sum()
+    def training_step(self, batch: int, batch_idx: int) -> None:
+        for step_of_epoch in range(batch, self.steps_until(batch_idx)):
+            self.train_step(step_of_epoch)
 
-    def _step_losses(self, batch: Tensor, share: BatchShare | None) -> Tensor:
+    def train_step(self, step_of_epoch: int) -> None:
+        """Take a step of the optimiser with the samples whose turn it is."""
+        self.learning_rate.fill_(learning_rate_at(self.spec.learning_rate, self.steps_done, self.total_steps))
+        rows = self._rows_of(step_of_epoch)
+        if self._steps_together:
+            self._step_of_all(rows)
+        else:
+            for index in range(self.spec.members):
+                self._seed_member(index)
+                step = self._step_of_member if self.captured is None else self.captured.replay
+                step(index, self.orders[index, rows])
+        self.steps_done += 1
+        for observe in self.step_observers:
+            observe(self.steps_done)
+
+    @property
+    def _steps_together(self) -> bool:
+        """Whether all members take a step at once: in a stack, or where workers exchange all gradients at once."""
+        return self.stacked is not None or self.worker.count > 1
+
+    @property
+    def _can_capture(self) -> bool:
+        """Whether each step does the same work at the same addresses: trimming leaves out now more, now fewer samples."""
+        is_static = self.resident and self.spec.trim == 0 and not self._steps_together
+        return self.device.type == "cuda" and self.spec.capture == "auto" and is_static
+
+    def _rows_of(self, step_of_epoch: int) -> slice:
+        """Return the places in `orders` of the batch of all workers."""
+        first = step_of_epoch * self.spec.batch
+        return slice(first, min(self.rows, first + self.spec.batch))
+
+    def _seed_member(self, index: int) -> None:
+        """Seed torch's generators for a member's step.
+
+        Its random numbers (augment, corrupt, bottleneck, critic) depend on its seed and the step's index alone, so a resumed
+        training draws the same.
+        """
+        seed_generators(self.device, (self.spec.seed + index) * EPOCH_SEED_STRIDE + self.steps_done)
+
+    def _step_of_member(self, index: int, indices: Tensor) -> None:
+        """Take a step of one member, whose weights alone have gradients.
+
+        Args:
+            index: of the member.
+            indices: of its samples, (batch,).
+        """
+        self._optimizer.zero_grad()
+        with self._autocast():
+            loss = self._member_loss(index, indices, None)
+        self.loss_sums[index].add_(loss.detach())
+        self._minimise(loss)
+
+    def _step_of_all(self, rows: slice) -> None:
+        """Take a step of all members at once.
+
+        Args:
+            rows: places in `orders` of the batch of all workers.
+        """
+        share = self.worker.share(rows.stop - rows.start)
+        if share is not None:
+            rows = slice(rows.start + share.computed.start, rows.start + share.computed.stop)
+        self._optimizer.zero_grad()
+        with self._autocast():
+            losses = self._losses_of_all(rows, share)
+        self.loss_sums.add_(losses.detach())
+        self._minimise(losses.sum())
+
+    def _losses_of_all(self, rows: slice, share: BatchShare | None) -> Tensor:
         """Return each member's loss on its own part of a batch, (members,).
 
         Args:
-            batch: the samples at hand, or their indices, those of a member after the other's.
+            rows: places in `orders` of the samples at hand.
             share: that they are of the batch of all workers; None: all of it.
         """
-        parts = zip(self.autoencoder.members, batch.chunk(self.spec.members), strict=True)
         if self.stacked is None:
-            return torch.stack([self._member_loss(index, member, part, share) for index, (member, part) in enumerate(parts)])
-        pairs = [self._training_pair(index, member, part, share)[:2] for index, (member, part) in enumerate(parts)]
-        inputs, targets = zip(*pairs, strict=True)
+            losses = []
+            for index in range(self.spec.members):
+                self._seed_member(index)
+                losses.append(self._member_loss(index, self.orders[index, rows], share))
+            return torch.stack(losses)
+        inputs, targets = [], []
+        for index in range(self.spec.members):
+            self._seed_member(index)
+            member_inputs, target, _ = self._training_pair(index, self.orders[index, rows], share)
+            inputs.append(member_inputs)
+            targets.append(target)
         return self.stacked.losses(inputs, targets)
 
-    def _member_loss(self, index: int, member: Autoencoder, part: Tensor, share: BatchShare | None) -> Tensor:
+    def _autocast(self) -> torch.autocast:
+        """Return Lightning's precision without its cache, which would keep the weights of the first of several steps."""
+        device = self.device.type
+        is_enabled, precision = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
+        return torch.autocast(device, dtype=precision, enabled=is_enabled, cache_enabled=False)
+
+    def _minimise(self, loss: Tensor) -> None:
+        with torch.autocast(self.device.type, enabled=False):
+            self.manual_backward(loss)
+        self._optimizer.step()
+
+    @property
+    def _optimizer(self) -> torch.optim.Adam:
+        optimizer: torch.optim.Adam = self.optimizers(use_pl_optimizer=False)  # type: ignore[assignment]  # there is one
+        return optimizer
+
+    def _member_loss(self, index: int, indices: Tensor, share: BatchShare | None) -> Tensor:
         """Return the loss of a member; of a share, such that the workers' mean is the loss on the whole batch."""
-        inputs, target, share = self._training_pair(index, member, part, share)
+        inputs, target, share = self._training_pair(index, indices, share)
         with use_share(share):
-            loss: Tensor = member.loss_of(inputs, target)
+            loss: Tensor = self.autoencoder.members[index].loss_of(inputs, target)
         return loss if share is None else loss * share.weight
 
-    def _training_pair(
-        self, index: int, member: Autoencoder, part: Tensor, share: BatchShare | None
-    ) -> tuple[Tensor, Tensor, BatchShare | None]:
+    def _training_pair(self, index: int, indices: Tensor, share: BatchShare | None) -> tuple[Tensor, Tensor, BatchShare | None]:
         """Return a member's inputs and targets, those that are trimmed in this step left out, and the share that they are."""
-        # The random numbers of a member's step (augment, corrupt, bottleneck, critic) depend on its seed and the step's
-        # index alone, so a resumed training draws the same.
-        seed_generators(self.device, (self.spec.seed + index) * EPOCH_SEED_STRIDE + self.global_step)
-        raw = self.train_samples[part] if self.resident else part
+        member = self.autoencoder.members[index]
         with use_share(share):
-            inputs, target = member.training_pair(_to_channels_last(self.augment(member.normalise(raw))))
-        steps = self.spec.total_epochs * self.steps_per_epoch
-        batch = len(part) if share is None else share.total
-        return kept_pair(member, inputs, target, trimmed_count(self.spec, self.global_step, steps, batch), share)
+            inputs, target = member.training_pair(_to_channels_last(self.augment(member.normalise(self._samples_at(indices)))))
+        batch = len(indices) if share is None else share.total
+        trimmed = trimmed_count(self.spec, self.steps_done, self.total_steps, batch)
+        return kept_pair(member, inputs, target, trimmed, share)
 
-    def train_losses(self) -> list[float]:
-        """Return each member's mean loss of the steps of this epoch, the same in every worker, each of which must ask.
+    def _samples_at(self, indices: Tensor) -> Tensor:
+        if self.resident:
+            return self.train_samples[indices]
+        return torch.from_numpy(self.train_set.take(indices.cpu().numpy())).to(self.device)
 
-        Waits for the device and for the other workers: call it once an epoch.
+    def train_loss_sums(self) -> Tensor:
+        """Return each member's sum of the losses of the steps of this epoch, (members,), the same in every worker.
+
+        Each worker must ask: it waits for the others, but not for the device.
         """
-        if self.worker.count > 1:
-            self.loss_sums = add_workers(self.loss_sums) / self.worker.count
-        return [float(loss_sum) / self.steps_per_epoch for loss_sum in self.loss_sums]
+        if self.worker.count == 1:
+            return self.loss_sums.clone()
+        return add_workers(self.loss_sums) / self.worker.count
 
     @torch.no_grad()
-    def validation_errors(self) -> list[float]:
-        """Return the error of each member's reconstructions of the validation samples.
+    def validation_errors(self) -> Tensor:
+        """Return the error of each member's reconstructions of the validation samples, (members,) float64.
 
-        Returns:
-            The mean squared error in [0, 1], or a text's share of wrong tokens. Nothing is augmented; samples that are served
-            corrupted are, the same way each time and for each member.
+        It is the mean squared error in [0, 1], or a text's share of wrong tokens. Nothing is augmented; samples that are served
+        corrupted are, the same way each time and for each member. It does not wait for the device.
         """
         autoencoder = self.autoencoder.eval()
         seed_generators(self.device, EVALUATION_SEED)
-        total_errors, total_count = [0.0] * self.spec.members, 0
+        totals = torch.zeros(self.spec.members, dtype=torch.float64, device=self.device)
+        count = torch.zeros((), dtype=torch.int64, device=self.device)
         for raw in self._validation_batches():
             clean, target = autoencoder.split_target(autoencoder.normalise(raw))
             output = autoencoder.run(autoencoder.serving_input(clean))
             for index, member_output in enumerate(output.members or [output]):
-                total_errors[index] += _sum_errors(member_output.reconstruction, target)
-            total_count += _count_compared(target)
+                totals[index] += _sum_errors(member_output.reconstruction, target)
+            count += _count_compared(target)
         autoencoder.train()
-        return [total_error / total_count for total_error in total_errors]
+        return totals / count
 
     def _validation_batches(self) -> Iterator[Tensor]:
-        blocks = [self.validation_samples] if self.resident else map(torch.from_numpy, self.validation_set.blocks())
-        for block in blocks:
-            for raw in torch.split(block, evaluation_batch_size(block)):
-                yield raw.to(self.device)
+        if self.resident:
+            yield from torch.split(self.validation_samples, evaluation_batch_size(self.validation_samples))
+            return
+        for raw in iterate_batches(self.validation_set):
+            yield raw.to(self.device)
 
-    def configure_optimizers(self) -> Any:
+    def configure_optimizers(self) -> torch.optim.Optimizer:
         parameters = list(self.autoencoder.parameters())
         # Here: they are on their device now. Workers exchange the gradients of the members' own weights, which a stack has not.
         if self.worker.count == 1 and can_stack(self.autoencoder.members):
             self.stacked = StackedMembers(self.autoencoder.members)
             parameters = list(self.stacked.parameters.values())
-        optimizer = torch.optim.Adam(parameters, lr=self.spec.learning_rate, betas=_ADAM_BETAS, fused=True)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._learning_rate_share)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def _learning_rate_share(self, step: int) -> float:
-        """Return the share of the peak learning rate at a step: a linear climb, then half a cosine down to zero."""
-        steps = self.spec.total_epochs * self.steps_per_epoch
-        warm_up_steps = max(1, round(_WARM_UP_SHARE * steps))
-        if step < warm_up_steps:
-            return (step + 1) / warm_up_steps
-        return 0.5 * (1 + math.cos(math.pi * (step - warm_up_steps) / max(1, steps - warm_up_steps)))
+        optimizer = make_optimizer(parameters, self.device)
+        self.learning_rate: Tensor = optimizer.param_groups[0]["lr"]
+        return optimizer
 
 
 def _copy_to_tensor(sample_set: SampleSet) -> Tensor:
@@ -213,15 +328,15 @@ def _to_channels_last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def _sum_errors(reconstruction: Tensor, target: Tensor) -> float:
-    """Return the sum of squared errors, or of wrong tokens (0 is no token)."""
+def _sum_errors(reconstruction: Tensor, target: Tensor) -> Tensor:
+    """Return the sum of squared errors, or of wrong tokens (0 is no token), as a scalar on the device."""
     if target.is_floating_point():
-        return float((reconstruction - target).square().sum())
-    return float(((reconstruction != target) & (target != 0)).sum())
+        return (reconstruction - target).square().sum()
+    return ((reconstruction != target) & (target != 0)).sum()
 
 
-def _count_compared(target: Tensor) -> int:
-    """Return the count of numbers, or of tokens: what `_sum_errors` is a sum over."""
+def _count_compared(target: Tensor) -> Tensor | int:
+    """Return the count of numbers, or of tokens and 1 at least: what `_sum_errors` is a sum over."""
     if target.is_floating_point():
         return target.numel()
-    return max(1, int((target != 0).sum()))
+    return (target != 0).sum().clamp(min=1)

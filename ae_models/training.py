@@ -182,11 +182,7 @@ def _train_as(
 
 
 def _make_trainer(worker: TrainingWorker, spec: TrainSpec, checkpoints: Path, progress_bar: bool) -> pl.Trainer:
-    callbacks = [
-        ProgressCallback(checkpoints, progress_bar),
-        WeightHashCallback(checkpoints),
-        CheckpointCallback(checkpoints),
-    ]
+    logs = (ProgressCallback(checkpoints, progress_bar), WeightHashCallback(checkpoints))
     return pl.Trainer(
         max_epochs=spec.total_epochs,
         accelerator=spec.accelerator,
@@ -195,12 +191,11 @@ def _make_trainer(worker: TrainingWorker, spec: TrainSpec, checkpoints: Path, pr
         plugins=list(worker.plugins),
         precision=_choose_precision(spec),  # type: ignore[arg-type]
         deterministic=True,
-        callbacks=callbacks,
+        callbacks=[*logs, CheckpointCallback(checkpoints, logs)],
         logger=False,
         enable_checkpointing=False,
         enable_model_summary=False,
         enable_progress_bar=False,
-        use_distributed_sampler=False,  # a share of each batch is the sampler's own work, in one order for all workers
         default_root_dir=checkpoints,
     )
 
@@ -231,14 +226,16 @@ def _training_key(
 ) -> dict[str, Any]:
     """Return everything that decides the weights: a checkpoint serves only the training that would have made it."""
     model = with_backbone(spec.model, Path(BACKBONE_FILE))  # by its content alone, wherever its file lies
+    train_spec = replace(spec.train, capture="auto")  # with graphs or without, a step computes the same bits
     workers = {"workers": worker.count} if worker.count > 1 else {}  # of one alone, the key of older versions
     return workers | {
-        "spec": replace(spec, model=model).to_dict(),
+        "spec": replace(spec, model=model, train=train_spec).to_dict(),
         "samples": [samples_sha256(train), samples_sha256(validation)],
         "torch": torch.__version__,
         "lightning": version("pytorch-lightning"),
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "device": str(trainer.strategy.root_device),
         "precision": trainer.precision,
+        "steps": "manual",  # Lightning does not go on from a checkpoint of an older version, in which it took the steps itself
         "trail": WEIGHT_HASH_FILE,  # a checkpoint of an older version, without a log beside it, would end in half a log
     }

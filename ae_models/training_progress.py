@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from tqdm import tqdm
 
 from ae_models.atomic_files import atomic_write
 from ae_models.errors import DivergenceError, TrainingError
+from ae_models.host_copies import HostCopy
 from ae_models.lightning_module import AutoencoderModule
+from ae_models.optimisation import learning_rate_at
 
 __all__ = ["BATCH_FILE", "PROGRESS_FILE", "ProgressCallback", "history_columns", "history_csv", "truncate_progress"]
 
@@ -24,7 +27,8 @@ _COLUMNS = ("epoch", "step", "train_loss", "validation_error", "learning_rate")
 class ProgressCallback(pl.Callback):
     """Appends a line to progress.jsonl after each epoch, and says in batch.json where it is within one.
 
-    It stops a training whose loss is not finite. Of several workers, the first one alone writes.
+    It stops a training whose loss is not finite. Of several workers, the first one alone writes. A GPU does not wait for a
+    line: it is written once its figures have come to the host, or before a checkpoint.
 
     It comes before the checkpoints among the callbacks: the line of an epoch is written before its checkpoint, and a
     checkpoint holds finite weights only.
@@ -37,8 +41,10 @@ class ProgressCallback(pl.Callback):
     def __init__(self, folder: Path, show_bar: bool) -> None:
         self.path, self.batch_path = folder / PROGRESS_FILE, folder / BATCH_FILE
         self.show_bar = show_bar
+        self.unwritten: deque[tuple[dict[str, Any], HostCopy]] = deque()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: AutoencoderModule) -> None:  # type: ignore[override]
+        self.spec = pl_module.spec
         if not pl_module.worker.is_first:
             return
         truncate_progress(self.path, trainer.current_epoch)
@@ -54,53 +60,74 @@ class ProgressCallback(pl.Callback):
     ) -> None:
         if not pl_module.worker.is_first:
             return
-        samples = pl_module.batch_size(batch_idx) * pl_module.spec.members
+        samples = pl_module.samples_in(batch_idx)
         self.bar.update(samples)
         self.samples_done += samples
         now = time.monotonic()
         if now - self.batch_said_at >= _BATCH_SECONDS:
             self.batch_said_at = now
-            atomic_write(self.batch_path, json.dumps(self._describe_batch(trainer, batch_idx, now)))
+            atomic_write(
+                self.batch_path,
+                json.dumps(self._describe_batch(trainer, pl_module.steps_until(batch_idx), pl_module.steps_per_epoch, now)),
+            )
 
-    def _describe_batch(self, trainer: pl.Trainer, batch_index: int, now: float) -> dict[str, float]:
+    def _describe_batch(self, trainer: pl.Trainer, batch: int, batches: int, now: float) -> dict[str, float]:
         """Return the place of a batch, counted from 1, and the speed since this process started to train."""
         return {
             "epoch": trainer.current_epoch + 1,
             "epochs": trainer.max_epochs or 0,
-            "batch": batch_index + 1,
-            "batches": int(trainer.num_training_batches),
+            "batch": batch,
+            "batches": batches,
             "samples_per_second": round(self.samples_done / (now - self.started_at), 1),
             "written_at": time.time(),
         }
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: AutoencoderModule) -> None:  # type: ignore[override]
-        losses = pl_module.train_losses()
+        figures = {"losses": pl_module.train_loss_sums().double() / pl_module.steps_per_epoch}
+        line: dict[str, Any] = {"epoch": trainer.current_epoch + 1, "step": pl_module.steps_done}
+        if pl_module.worker.is_first:  # the others wait for its validation at the next exchange
+            figures["errors"] = pl_module.validation_errors()
+            now = time.monotonic()
+            line["learning_rate"] = learning_rate_at(pl_module.spec.learning_rate, pl_module.steps_done, pl_module.total_steps)
+            line["samples_per_second"] = round(pl_module.samples_per_epoch / (now - self.epoch_started_at), 1)
+            line["elapsed_seconds"] = round(now - self.started_at, 3)
+            self.epoch_started_at = now
+        self.unwritten.append((line, HostCopy(figures)))
+        self.write(wait=False)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: AutoencoderModule) -> None:  # type: ignore[override]
+        self.write(wait=True)
+
+    def write(self, *, wait: bool) -> None:
+        """Write the lines of epochs whose figures have come to the host.
+
+        Args:
+            wait: whether to wait for those that have not.
+
+        Raises:
+            DivergenceError: a loss is not finite.
+        """
+        while self.unwritten and (wait or self.unwritten[0][1].is_ready):
+            line, copy = self.unwritten.popleft()
+            figures = copy.wait()
+            self._require_finite(figures["losses"].tolist(), line["epoch"])
+            if "errors" in figures:
+                self._append_line(line, figures["losses"].tolist(), figures["errors"].tolist())
+
+    def _require_finite(self, losses: list[float], epoch: int) -> None:
         if problem := _describe_divergence(losses):
             raise DivergenceError(
-                f"{problem} in epoch {trainer.current_epoch + 1} of {trainer.max_epochs}: lower train.learning_rate "
-                f"(now {pl_module.spec.learning_rate:g}) in the recipe, then type the same command again"
+                f"{problem} in epoch {epoch} of {self.spec.total_epochs}: lower train.learning_rate "
+                f"(now {self.spec.learning_rate:g}) in the recipe, then type the same command again"
             )
-        if not pl_module.worker.is_first:
-            return  # the others wait for its validation at the next exchange
-        self._append_line(trainer, losses, pl_module.validation_errors(), pl_module.samples_per_epoch)
 
-    def _append_line(self, trainer: pl.Trainer, losses: list[float], validation_errors: list[float], samples: int) -> None:
-        now = time.monotonic()
-        line = {
-            "epoch": trainer.current_epoch + 1,
-            "step": trainer.global_step,
-            "train_loss": losses[0],
-            "validation_error": validation_errors[0],
-            "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
-            "samples_per_second": round(samples / (now - self.epoch_started_at), 1),
-            "elapsed_seconds": round(now - self.started_at, 3),
-        }
+    def _append_line(self, line: dict[str, Any], losses: list[float], validation_errors: list[float]) -> None:
+        line |= {"train_loss": losses[0], "validation_error": validation_errors[0]}
         for member in range(2, len(losses) + 1):
             loss_column, error_column = _member_columns(member)
             line[loss_column], line[error_column] = losses[member - 1], validation_errors[member - 1]
         with self.path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
-        self.epoch_started_at = now
 
     def teardown(self, trainer: pl.Trainer, pl_module: AutoencoderModule, stage: str) -> None:  # type: ignore[override]
         if not pl_module.worker.is_first:

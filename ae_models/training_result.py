@@ -7,6 +7,7 @@ reading every older one (tests/fixtures holds one of each).
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from ae_models.atomic_files import atomic_folder, json_text
 from ae_models.autoencoder import Autoencoder
@@ -32,6 +33,7 @@ __all__ = [
     "TrainingFacts",
     "TrainingResult",
     "load_training",
+    "tensor_arrays",
     "weight_arrays",
     "write_training",
 ]
@@ -144,7 +146,12 @@ def load_training(folder: Path) -> TrainingResult:
 
 def weight_arrays(module: nn.Module) -> dict[str, SampleArray]:
     """Return a module's parameters and buffers by name, C-contiguous, as a weights file holds them."""
-    return {name: np.ascontiguousarray(value.detach().cpu().numpy()) for name, value in module.state_dict().items()}
+    return tensor_arrays(module.state_dict())
+
+
+def tensor_arrays(tensors: Mapping[str, Tensor]) -> dict[str, SampleArray]:
+    """Return tensors by name as C-contiguous arrays."""
+    return {name: np.ascontiguousarray(value.detach().cpu().numpy()) for name, value in tensors.items()}
 
 
 def _facts_document(facts: TrainingFacts) -> dict[str, Any]:

@@ -1,15 +1,16 @@
 """Log of weight hashes during a training, so that the step at which two trainings diverge can be found."""
 
+from collections import deque
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
-from torch import nn
 
 from ae_models.atomic_files import atomic_write
 from ae_models.checksums import tensors_sha256
+from ae_models.host_copies import HostCopy
 from ae_models.lightning_module import AutoencoderModule
-from ae_models.training_result import WEIGHT_HASH_FILE, weight_arrays
+from ae_models.training_result import WEIGHT_HASH_FILE, tensor_arrays
 
 __all__ = ["WEIGHT_HASH_HEADER", "WeightHashCallback", "truncate_weight_hashes"]
 
@@ -21,7 +22,8 @@ class WeightHashCallback(pl.Callback):
 
     It comes before the checkpoints among the callbacks, so that no checkpoint is ahead of the log. A line is one write, so a
     kill leaves it whole or not there; lines beyond the checkpoint that a training resumes from are written again. Of several
-    workers, which have the same weights, the first one writes.
+    workers, which have the same weights, the first one writes. A GPU does not wait for a line: it is written once the weights
+    have come to the host, or before a checkpoint.
 
     Args:
         folder: of the log.
@@ -29,19 +31,29 @@ class WeightHashCallback(pl.Callback):
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / WEIGHT_HASH_FILE
+        self.unwritten: deque[tuple[int, HostCopy]] = deque()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: AutoencoderModule) -> None:  # type: ignore[override]
         if not pl_module.worker.is_first:
             return
-        truncate_weight_hashes(self.path, trainer.global_step)
+        truncate_weight_hashes(self.path, trainer.current_epoch * pl_module.steps_per_epoch)
+        pl_module.step_observers.append(partial(self._observe, pl_module))
 
-    def on_train_batch_end(  # type: ignore[override]
-        self, trainer: pl.Trainer, pl_module: AutoencoderModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        step = trainer.global_step
-        if pl_module.worker.is_first and (_is_power_of_two(step) or batch_idx + 1 == pl_module.steps_per_epoch):
+    def _observe(self, pl_module: AutoencoderModule, step: int) -> None:
+        if _is_power_of_two(step) or step % pl_module.steps_per_epoch == 0:
+            self.unwritten.append((step, HostCopy(pl_module.autoencoder.state_dict())))
+        self.write(wait=False)
+
+    def write(self, *, wait: bool) -> None:
+        """Write the lines whose weights have come to the host.
+
+        Args:
+            wait: whether to wait for those that have not.
+        """
+        while self.unwritten and (wait or self.unwritten[0][1].is_ready):
+            step, weights = self.unwritten.popleft()
             with self.path.open("a", encoding="utf-8") as stream:
-                stream.write(f"{step},{_weights_sha256(pl_module.autoencoder)}\n")
+                stream.write(f"{step},{tensors_sha256(tensor_arrays(weights.wait()))}\n")
 
 
 def truncate_weight_hashes(path: Path, steps: int) -> None:
@@ -54,8 +66,3 @@ def truncate_weight_hashes(path: Path, steps: int) -> None:
 
 def _is_power_of_two(step: int) -> bool:
     return step > 0 and step & (step - 1) == 0
-
-
-def _weights_sha256(module: nn.Module) -> str:
-    """Return the hash of a module's weights: that of its bundle's weights.safetensors, tensor by tensor."""
-    return tensors_sha256(weight_arrays(module))

@@ -29,6 +29,8 @@ class TrainSpec:
     # Workers that share each batch, a process each with `threads` cores or a GPU: another number trains other bits; auto: one.
     devices: int | str = bounded_field("auto", low=1, high=1024, one_of=("auto", "1"))
     precision: str = bounded_field("auto", one_of=("auto", "32", "bf16-mixed"))  # auto: 32 bits on the CPU
+    # auto: on a GPU, steps are captured as CUDA graphs, with the same bits as without; never: for parts that cannot be captured.
+    capture: str = bounded_field("auto", one_of=("auto", "never"), omit_default=True)
 
     def validation_errors(self) -> list[str]:
         errors = []

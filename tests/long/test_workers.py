@@ -55,7 +55,7 @@ from ae_models.spec import WeightsSpec
 from ae_models.training import train_weights
 
 checkpoint.MIN_SECONDS_BETWEEN = 0.0  # a checkpoint each epoch
-begin = AutoencoderModule.on_train_batch_start
+take_step = AutoencoderModule.train_step
 
 class Fork:
     returncode = None
@@ -99,12 +99,12 @@ def work_as(folder, number):
 def train(job):
     folder, kill = Path(job["folder"]), job.get("kill")
 
-    def stop(self, batch, batch_idx):
-        if kill and (self.worker.number, self.global_step) == tuple(kill):
+    def stop(self, step_of_epoch):
+        if kill and (self.worker.number, self.steps_done) == tuple(kill):
             self.autoencoder.members[-1].loss_of = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-        begin(self, batch, batch_idx)
+        take_step(self, step_of_epoch)
 
-    AutoencoderModule.on_train_batch_start = stop
+    AutoencoderModule.train_step = stop
     samples = np.load(job["samples"])
     train_weights(WeightsSpec.from_dict(job["spec"], "spec"), samples, samples[:40], checkpoints=folder / "checkpoints",
                   training=folder / "training", content_sha256="0" * 64, recipe="small", progress_bar=False)

@@ -21,7 +21,7 @@ from ae_models import checkpoint, tokens
 from ae_models.autoencoder import Autoencoder
 from ae_models.bundle import load_bundle
 from ae_models.calibration import calibrate
-from ae_models.data_loading import IndexBatchSampler, MappedSamples, make_loader
+from ae_models.data_loading import epoch_orders
 from ae_models.ensemble import Ensemble, build_autoencoder
 from ae_models.ensemble_scores import DisagreementScore
 from ae_models.errors import DivergenceError, SpecError
@@ -169,18 +169,10 @@ def test_the_history_has_a_curve_for_each_member(fitted_ensemble: Any) -> None:
     assert [line.split(",")[:2] for line in lines] == [["1", "5"], ["2", "10"], ["3", "15"], ["4", "20"]]
 
 
-def test_an_order_of_samples_is_read_from_a_file_as_it_lies_in_memory() -> None:
-    samples = np.random.default_rng(0).integers(0, 256, (23, 1, 3, 3), dtype=np.uint8)
-    sampler = IndexBatchSampler(rows=23, batch=10, seed=5, members=2)
-    batches = list(make_loader(MappedSamples(ArraySampleSet(samples)), sampler))
-    indices = list(sampler)
-    assert [len(batch) for batch in batches] == [20, 20, 6]
-    for batch, of_members in zip(batches, indices, strict=True):
-        assert np.array_equal(batch.numpy(), samples[of_members.numpy()])
+def test_each_member_sees_the_samples_in_the_order_of_a_single_model_with_its_seed() -> None:
+    of_members = epoch_orders(rows=23, seed=5, members=2, epoch=3)
     for index in range(2):
-        alone = list(IndexBatchSampler(rows=23, batch=10, seed=5 + index, members=1))
-        parts = [of_members.chunk(2)[index] for of_members in indices]
-        assert all(torch.equal(part, single) for part, single in zip(parts, alone, strict=True))
+        assert torch.equal(of_members[index], epoch_orders(rows=23, seed=5 + index, members=1, epoch=3)[0])
 
 
 # ---------------------------------------------------------------- scores

@@ -233,16 +233,16 @@ def test_a_training_that_is_stopped_and_resumed_ends_in_the_same_bundle(
     frozen_spec: FitSpec, frozen: Any, fit_into: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checkpoint, "MIN_SECONDS_BETWEEN", 0.0)
-    step, steps = AutoencoderModule.training_step, []
+    step, steps = AutoencoderModule.train_step, []
 
-    def stop_in_the_second_epoch(module: AutoencoderModule, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
-        steps.append(batch_idx)
+    def stop_in_the_second_epoch(module: AutoencoderModule, step_of_epoch: int) -> None:
+        steps.append(step_of_epoch)
         if len(steps) == 8:
             raise OSError("stopped")
-        return step(module, batch, batch_idx)
+        step(module, step_of_epoch)
 
     with monkeypatch.context() as stopping:
-        stopping.setattr(AutoencoderModule, "training_step", stop_in_the_second_epoch)
+        stopping.setattr(AutoencoderModule, "train_step", stop_in_the_second_epoch)
         with pytest.raises(OSError, match="stopped"):
             fit_into(frozen_spec, tmp_path)
     resumed = fit_into(frozen_spec, tmp_path)

@@ -15,15 +15,17 @@ import pytest
 import torch
 
 from ae_models import checkpoint
+from ae_models.autoencoder import Autoencoder
 from ae_models.bundle import load_bundle
 from ae_models.checksums import file_sha256
-from ae_models.data_loading import IndexBatchSampler, ResidentIndices, make_loader
+from ae_models.data_loading import epoch_orders
 from ae_models.errors import SpecError, TrainingError
 from ae_models.fit import fit
+from ae_models.lightning_module import AutoencoderModule
+from ae_models.sample_sets import ArraySampleSet
 from ae_models.spec import ConvDecoderSpec, ConvEncoderSpec, FitSpec
 from ae_models.training_environment import require_threads
 from ae_models.training_progress import BATCH_FILE, ProgressCallback, history_columns, history_csv, truncate_progress
-from ae_models.training_worker import ALONE
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,11 +44,11 @@ from ae_models.spec import FitSpec
 
 folder = Path(sys.argv[1])
 checkpoint.MIN_SECONDS_BETWEEN = 0.0
-fast = AutoencoderModule.training_step
+fast = AutoencoderModule.train_step
 
-def slow(self, batch, batch_idx):
+def slow(self, step_of_epoch):
     time.sleep(0.02)
-    return fast(self, batch, batch_idx)
+    return fast(self, step_of_epoch)
 
 def child():
     samples = np.load(folder / "samples.npy")
@@ -58,7 +60,7 @@ def epochs_done():
     file = folder / "checkpoints" / "progress.jsonl"
     return file.read_text().count(chr(10)) if file.is_file() else 0
 
-AutoencoderModule.training_step = slow
+AutoencoderModule.train_step = slow
 killed = 0
 for further in [*map(int, sys.argv[2:]), 100]:
     pid = os.fork()
@@ -192,15 +194,11 @@ def test_progress_is_cut_back_to_the_checkpoint(tmp_path: Path) -> None:
 
 
 def test_an_epoch_holds_every_sample_once_in_an_order_of_its_own() -> None:
-    sampler = IndexBatchSampler(rows=103, batch=10, seed=5, members=1)
-    first = list(sampler)
-    sampler.set_epoch(1)
-    second = list(sampler)
-    assert [len(batch) for batch in first] == [10] * 10 + [3]
-    assert sorted(torch.cat(first).tolist()) == sorted(torch.cat(second).tolist()) == list(range(103))
-    assert torch.cat(first).tolist() != torch.cat(second).tolist()
-    sampler.set_epoch(0)
-    assert [batch.tolist() for batch in make_loader(ResidentIndices(), sampler)] == [batch.tolist() for batch in first]
+    first, second = (epoch_orders(rows=103, seed=5, members=1, epoch=epoch)[0].tolist() for epoch in range(2))
+    assert sorted(first) == sorted(second) == list(range(103))
+    assert first != second
+    torch.rand(1)
+    assert epoch_orders(rows=103, seed=5, members=1, epoch=0)[0].tolist() == first
 
 
 @pytest.mark.parametrize(
@@ -244,19 +242,21 @@ def test_too_few_calibration_samples_are_named_before_the_training(spec: FitSpec
     assert not (tmp_path / "c").exists()
 
 
-def test_a_training_says_within_an_epoch_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_training_says_within_an_epoch_where_it_is(spec: FitSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ae_models.training_progress._BATCH_SECONDS", 0.0)
     callback = ProgressCallback(tmp_path, show_bar=False)
-    trainer = SimpleNamespace(current_epoch=1, max_epochs=4, num_training_batches=10)
-    spec = SimpleNamespace(total_epochs=4, members=1)
-    module = SimpleNamespace(samples_per_epoch=640, spec=spec, worker=ALONE, batch_size=lambda _: 64)
+    trainer = SimpleNamespace(current_epoch=1, max_epochs=4)
+    samples = ArraySampleSet(np.zeros((640, 1, 28, 28), np.uint8))
+    module = AutoencoderModule(
+        Autoencoder(spec.model, spec.input), with_train(spec, epochs=4).train, samples, samples, resident=False
+    )
     callback.on_train_start(trainer, module)  # type: ignore[arg-type]
-    callback.on_train_batch_end(trainer, module, None, [0] * 64, 2)  # type: ignore[arg-type]
+    callback.on_train_batch_end(trainer, module, None, 8, 1)  # type: ignore[arg-type]
     place = json.loads((tmp_path / BATCH_FILE).read_text(encoding="utf-8"))
     assert {name: place[name] for name in ("epoch", "epochs", "batch", "batches")} == {
         "epoch": 2,
         "epochs": 4,
-        "batch": 3,
+        "batch": 10,  # of the second of Lightning's batches, the last one
         "batches": 10,
     }
     assert place["samples_per_second"] > 0

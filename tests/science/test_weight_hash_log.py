@@ -32,15 +32,15 @@ from ae_models.lightning_module import AutoencoderModule
 from ae_models.spec import FitSpec
 
 checkpoint.MIN_SECONDS_BETWEEN = 0.0
-begin = AutoencoderModule.on_train_batch_start
+take_step = AutoencoderModule.train_step
 
 def child(folder, last):
-    def stop(self, batch, batch_idx):
-        if self.global_step == last:  # in the middle of the step, after the other members of an ensemble
+    def stop(self, step_of_epoch):
+        if self.steps_done == last:  # in the middle of the step, after the other members of an ensemble
             self.autoencoder.members[-1].loss_of = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-        begin(self, batch, batch_idx)
+        take_step(self, step_of_epoch)
 
-    AutoencoderModule.on_train_batch_start = stop
+    AutoencoderModule.train_step = stop
     samples = np.load(folder / "samples.npy")
     spec = FitSpec.from_dict(json.loads((folder / "spec.json").read_text()), "spec.json")
     fit.fit(spec, samples[:320], samples[320:384], samples[384:], checkpoints=folder / "checkpoints",

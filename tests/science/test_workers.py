@@ -23,7 +23,6 @@ from ae_models.corruptions import (
     SaltAndPepperCorruption,
     WordDeletionCorruption,
 )
-from ae_models.data_loading import IndexBatchSampler
 from ae_models.errors import SpecError, TrainingError
 from ae_models.local_workers import _write_job, read_job
 from ae_models.own_parts import OwnPart
@@ -59,14 +58,6 @@ def test_shares_are_those_of_tensor_split_and_weigh_as_much_as_they_hold(total: 
         assert rows[share.first : share.first + share.count].tolist() == expected.tolist()
         assert len(rows[share.computed]) == max(1, share.count)
     assert sum(share.weight for share in shares) / workers == pytest.approx(1.0)
-
-
-def test_workers_see_each_sample_of_an_epoch_once_in_the_order_of_one_worker() -> None:
-    whole = list(IndexBatchSampler(rows=23, batch=10, seed=5, members=2))
-    shared = [list(IndexBatchSampler(23, 10, 5, 2, worker, workers=2)) for worker in range(2)]
-    for batch, *parts in zip(whole, *shared, strict=True):
-        members = [torch.cat(both) for both in zip(*(part.chunk(2) for part in parts), strict=True)]
-        assert torch.cat(members).tolist() == batch.tolist()
 
 
 @pytest.mark.parametrize("name", DRAWING)
