@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, metavar="PART", help=f"of {', '.join(PARTS)} [all]")
     parser.add_argument("--help-runs", type=int, default=7, help="runs of `ae --help` [7]")
     parser.add_argument("--repeats", type=int, default=5, help="measured turns of each training [5]")
-    parser.add_argument("--epochs", type=int, default=4, help="epochs per turn of a training [4]")
+    parser.add_argument("--epochs", type=int, default=8, help="epochs per turn of a training [8]")
     parser.add_argument("--samples", type=int, default=5000, help="digits per epoch of a training [5000]")
     parser.add_argument("--out", type=Path, default=RECORDS / "pipeline.json", help="JSON to write [%(default)s]")
     args = parser.parse_args(arguments)

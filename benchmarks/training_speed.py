@@ -1,16 +1,19 @@
-"""Training samples/s of this project beside plain Lightning and a bare PyTorch loop: `python benchmarks/training_speed.py`.
+"""Training samples/s of this project beside plain Lightning and bare PyTorch loops: `python benchmarks/training_speed.py`.
 
-All three train the network of recipes/digits.yaml with its batch on the same 5,000 digits, on the same device, with the
+All train the network of recipes/digits.yaml, a single one, with the same batch on the same digits, on the same device, with the
 same number of threads, without augmentation. What differs is what each is about:
 
 - ours: `ae_models.training.train_autoencoder` as a run calls it, set-up, validation, progress file and checkpoints included;
-  uint8 samples on the device, batches by index, channels_last, fused Adam, deterministic.
+  uint8 samples on the device, channels_last, fused Adam, deterministic; on a GPU, its steps are CUDA graphs.
+- uncaptured (on a GPU): the same without graphs.
 - lightning: a Trainer and a module as the manuals write them, with Lightning's own defaults (progress bar, CSV logger,
   a checkpoint an epoch); DataLoader(TensorDataset of float32, shuffle) with its collate, plain Adam, the loss logged.
 - loop: a bare PyTorch loop on what ours computes with: uint8 samples, batches by index, channels_last, fused Adam. No
   schedule, no validation, no checkpoint.
+- captured loop (on a GPU): that loop, its step one CUDA graph; a smaller last batch is left out.
 
-The three take turns; medians over the turns, after one turn unmeasured.
+They take turns; medians over the turns, after one turn unmeasured. On a GPU: `--device cuda --batch 512 --samples 60000`, or all
+that is to be measured there by benchmarks/gpu_job.py.
 """
 
 import argparse
@@ -21,7 +24,7 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -75,40 +78,87 @@ def train_lightning(spec: FitSpec, samples: np.ndarray) -> None:
     # The progress bar is drawn, but into a string: this script prints JSON alone.
     hidden = io.StringIO()
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(hidden), contextlib.redirect_stderr(hidden):
-        trainer = pl.Trainer(max_epochs=spec.train.epochs, default_root_dir=folder)
+        trainer = pl.Trainer(max_epochs=spec.train.epochs, default_root_dir=folder, accelerator=spec.train.accelerator, devices=1)
         trainer.fit(PlainModule(Autoencoder(spec.model, spec.input), spec.train.learning_rate), loader)
 
 
+def train_uncaptured(spec: FitSpec, samples: np.ndarray) -> None:
+    train_ours(dataclasses.replace(spec, train=dataclasses.replace(spec.train, capture="never")), samples)
+
+
+class LoopStep:
+    """A step of the bare loop: what it needs, made once.
+
+    Args:
+        spec: of the training.
+        samples: (n, 1, 28, 28) uint8.
+    """
+
+    def __init__(self, spec: FitSpec, samples: np.ndarray) -> None:
+        self.device = torch.device("cpu" if spec.train.accelerator == "cpu" else "cuda")
+        self.autoencoder = Autoencoder(spec.model, spec.input).to(self.device)
+        self.autoencoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        on_gpu = self.device.type == "cuda"
+        rate = spec.train.learning_rate
+        self.optimizer = torch.optim.Adam(self.autoencoder.parameters(), lr=rate, fused=True, capturable=on_gpu)
+        self.data = torch.from_numpy(samples).to(self.device)
+
+    def orders(self, spec: FitSpec) -> Iterator[tuple[Tensor, ...]]:
+        """Yield the batches of each epoch, by the indices of their samples."""
+        for _ in range(spec.train.epochs):
+            yield torch.split(torch.randperm(len(self.data), device=self.device), spec.train.batch)
+
+    def take(self, batch: Tensor) -> None:
+        x = (self.data[batch].float() / 255).contiguous(memory_format=torch.channels_last)
+        loss = F.mse_loss(self.autoencoder.decode(self.autoencoder.encode(x)), x)
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+
+
 def train_loop(spec: FitSpec, samples: np.ndarray) -> None:
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    autoencoder = Autoencoder(spec.model, spec.input).to(device)
-    autoencoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = torch.optim.Adam(autoencoder.parameters(), lr=spec.train.learning_rate, fused=True)
-    data = torch.from_numpy(samples).to(device)
-    for _ in range(spec.train.epochs):
-        for batch in torch.split(torch.randperm(len(data)), spec.train.batch):
-            x = (data[batch].float() / 255).contiguous(memory_format=torch.channels_last)
-            loss = F.mse_loss(autoencoder.decode(autoencoder.encode(x)), x)
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+    step = LoopStep(spec, samples)
+    for batches in step.orders(spec):
+        for batch in batches:
+            step.take(batch)
 
 
-TRAININGS: dict[str, Callable[[FitSpec, np.ndarray], None]] = {
-    "ours": train_ours,
-    "lightning": train_lightning,
-    "loop": train_loop,
-}
+def train_captured_loop(spec: FitSpec, samples: np.ndarray) -> None:
+    step = LoopStep(spec, samples)
+    indices = torch.zeros(spec.train.batch, dtype=torch.int64, device=step.device)
+    beside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    beside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(beside):
+        for _ in range(3):
+            step.take(indices)
+    torch.cuda.current_stream().wait_stream(beside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step.take(indices)
+    for batches in step.orders(spec):
+        for batch in batches:
+            if len(batch) == len(indices):
+                indices.copy_(batch)
+                graph.replay()
+
+
+Training = Callable[[FitSpec, np.ndarray], None]
+TRAININGS: dict[str, Training] = {"ours": train_ours, "lightning": train_lightning, "loop": train_loop}
+ON_GPU: dict[str, Training] = TRAININGS | {"uncaptured": train_uncaptured, "captured loop": train_captured_loop}
 
 
 def measure(spec: FitSpec, samples: np.ndarray, repeats: int) -> dict[str, list[float]]:
     """Return the samples per second of each measured turn, by training."""
-    speeds: dict[str, list[float]] = {name: [] for name in TRAININGS}
+    on_gpu = spec.train.accelerator == "gpu"
+    trainings = ON_GPU if on_gpu else TRAININGS
+    speeds: dict[str, list[float]] = {name: [] for name in trainings}
     for turn in range(repeats + 1):
-        for name, train in TRAININGS.items():
+        for name, train in trainings.items():
             torch.use_deterministic_algorithms(False)
             started_at = time.perf_counter()
             train(spec, samples)
+            if on_gpu:
+                torch.cuda.synchronize()
             if turn > 0:  # the first turn warms up
                 speeds[name].append(len(samples) * spec.train.epochs / (time.perf_counter() - started_at))
     return speeds
@@ -119,6 +169,7 @@ def build_record(speeds: dict[str, list[float]], spec: FitSpec, sample_count: in
     machine = {
         "torch_threads": torch.get_num_threads(),
         "lightning": version("pytorch-lightning"),
+        "device": torch.cuda.get_device_name() if spec.train.accelerator == "gpu" else "cpu",
     }
     facts = measurement_facts(Project(ROOT, ROOT / ".ae"), "python benchmarks/training_speed.py")
     return {
@@ -127,7 +178,7 @@ def build_record(speeds: dict[str, list[float]], spec: FitSpec, sample_count: in
         "setting": {"recipe": "digits", "samples": sample_count, "epochs": spec.train.epochs, "batch": spec.train.batch},
         "samples_per_second": {name: round(value) for name, value in medians.items()},
         "every_turn": {name: [round(value) for value in values] for name, values in speeds.items()},
-        "ratios": {f"ours_over_{name}": round(medians["ours"] / medians[name], 2) for name in ("lightning", "loop")},
+        "ratios": {f"ours_over_{name}": round(medians["ours"] / median, 2) for name, median in medians.items() if name != "ours"},
     }
 
 
@@ -135,12 +186,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, help="JSON to write; it is printed in any case")
     parser.add_argument("--repeats", type=int, default=5, help="measured turns of each training [5]")
-    parser.add_argument("--epochs", type=int, default=4, help="epochs per turn [4]")
-    parser.add_argument("--samples", type=int, default=5000, help="digits that are trained on, at most 5000 [5000]")
+    parser.add_argument("--epochs", type=int, default=8, help="epochs per turn, of which a run has 50 [8]")
+    parser.add_argument("--samples", type=int, default=5000, help="digits that are trained on, repeated beyond 5000 [5000]")
+    parser.add_argument("--batch", type=int, help="samples a step [that of the recipe]")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where all are trained [cpu]")
     args = parser.parse_args(arguments)
     spec = read_recipe(ROOT / "recipes" / "digits.yaml").fit
-    spec = dataclasses.replace(spec, train=dataclasses.replace(spec.train, epochs=args.epochs, augment=NoAugmentationSpec()))
-    samples = mnist_digits()[0][: args.samples]
+    changes = {
+        "epochs": args.epochs,
+        "members": 1,
+        "augment": NoAugmentationSpec(),
+        "batch": args.batch or spec.train.batch,
+        "accelerator": "gpu" if args.device == "cuda" else "cpu",
+    }
+    spec = dataclasses.replace(spec, train=dataclasses.replace(spec.train, **changes))
+    digits = mnist_digits()[0]
+    samples = digits[np.arange(args.samples) % len(digits)]
     with deterministic_threads(spec.train.threads), quiet_lightning():
         record = build_record(measure(spec, samples, args.repeats), spec, len(samples))
     if args.out:

@@ -52,7 +52,7 @@ class SpecReader:
     >>> reader.read(TrainSpec, {"epoch": 3, "batch": 0}, "train")
     >>> for mistake in reader.mistakes:
     ...     print(mistake)  # doctest: +ELLIPSIS
-    digits.yaml: train: unexpected key 'epoch', expected epochs, budget, ... or precision: did you mean epochs?
+    digits.yaml: train: unexpected key 'epoch', expected epochs, budget, ... or capture: did you mean epochs?
     digits.yaml: train.batch: expected 1 to 1e+06, got 0
     """
 
