@@ -10,6 +10,7 @@ samples is measured here, so all of them are at hand.
 import hashlib
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +28,7 @@ from ae_models.mappings import map_values
 from ae_models.sample_sets import SampleArray, SampleRoles, SampleSet, as_sample_set, require_samples
 from ae_models.score_interface import Score
 from ae_models.score_samples import ScoreSamples
-from ae_models.spec import FitSpec, QuantisedBottleneckSpec, SampleRules, ThresholdSpec, TokenEncoderSpec, spec_to_dict
+from ae_models.spec import FitSpec, InputSpec, QuantisedBottleneckSpec, SampleRules, ThresholdSpec, TokenEncoderSpec, spec_to_dict
 from ae_models.text_sets import encode_text_set
 from ae_models.threshold_interface import CalibrationScores
 from ae_models.threshold_laws import nearest_centre
@@ -75,10 +76,7 @@ def calibrate(
     result = load_training(training)
     if problems := _find_mismatches(result.facts, spec, content_sha256):
         raise refused_training(training, "; ".join(problems))
-    for name, sample_set in vars(samples).items():
-        require_samples(name, sample_set, spec.input)
-    if extras.novelty is not None:
-        require_samples("novelty", extras.novelty, spec.input)
+    _require_all(samples, extras, spec.input)
     require_threads(spec.train.threads)
     with deterministic_threads(spec.train.threads):
         torch.use_deterministic_algorithms(True)  # as Lightning does while it trains
@@ -88,17 +86,7 @@ def calibrate(
         raw_samples, samples = samples, _as_model_reads(samples, result)
         if spec.threshold.reads_novelty and extras.novelty is not None:
             labelled = LabelledSets(samples.validation, _encode_texts(extras.novelty, result))
-        score = build_score(spec.score, result.autoencoder)
-        score.fit(
-            ScoreSamples(
-                result.autoencoder,
-                spec.input,
-                raw_samples.train,
-                raw_samples.validation,
-                spec.train.seed,
-                lambda raw: _encode_texts(raw, result),
-            )
-        )
+        score = _fit_score(spec, result, raw_samples)
         scorer = calibrate_scorer(
             spec.threshold, result.autoencoder, score, samples.calibration, rules, groups=groups, labelled=labelled
         )
@@ -111,6 +99,22 @@ def calibrate(
             word_counts=_count_words(scorer.autoencoder, samples.train, spec),
             backbone=result.backbone,
         )
+
+
+def _require_all(samples: SampleRoles, extras: ThresholdSamples, input_spec: InputSpec) -> None:
+    """Raise SampleError for a set that is not of this input."""
+    for name, sample_set in vars(samples).items():
+        require_samples(name, sample_set, input_spec)
+    if extras.novelty is not None:
+        require_samples("novelty", extras.novelty, input_spec)
+
+
+def _fit_score(spec: FitSpec, result: TrainingResult, samples: SampleRoles) -> Score:
+    """Return the score of the spec, once it has learnt from training and validation samples as they are stored."""
+    score = build_score(spec.score, result.autoencoder)
+    encode_texts = partial(_encode_texts, result=result)
+    score.fit(ScoreSamples(result.autoencoder, spec.input, samples.train, samples.validation, spec.train.seed, encode_texts))
+    return score
 
 
 def _find_mismatches(facts: TrainingFacts, spec: FitSpec, content_sha256: str) -> list[str]:

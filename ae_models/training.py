@@ -86,24 +86,8 @@ def train_weights(
             train_set = encode_text_set(tokenizer, train_set, encoder.length)
             validation_set = encode_text_set(tokenizer, validation_set, encoder.length)
         module = train_autoencoder(built_spec, train_set, validation_set, checkpoints, progress_bar, worker)
-    if not module.worker.is_first:
-        return
-    facts = TrainingFacts(
-        recipe=recipe,
-        spec=spec,
-        steps=spec.train.total_epochs * module.steps_per_epoch,
-        content_sha256=content_sha256,
-        torch_version=torch.__version__.partition("+")[0],
-    )
-    write_training(
-        training,
-        facts,
-        module.autoencoder,
-        history=history_csv(checkpoints / PROGRESS_FILE, spec.train.members),
-        weight_hashes=(checkpoints / WEIGHT_HASH_FILE).read_text(encoding="utf-8"),
-        tokenizer=tokenizer,
-        backbone=backbone_content,
-    )
+    if module.worker.is_first:
+        _write_result(training, spec, module, checkpoints, content_sha256, recipe, tokenizer, backbone_content)
 
 
 def _read_backbone(spec: WeightsSpec, encoder: OnnxEncoderSpec, file: Path) -> tuple[WeightsSpec, bytes]:
@@ -121,6 +105,35 @@ def _read_backbone(spec: WeightsSpec, encoder: OnnxEncoderSpec, file: Path) -> t
     content = read_backbone(located_encoder, input_shape(spec.model, spec.input))
     pinned_encoder = replace(located_encoder, path_sha256=hashlib.sha256(content).hexdigest())
     return replace(spec, model=replace(spec.model, encode=pinned_encoder)), content
+
+
+def _write_result(
+    training: Path,
+    spec: WeightsSpec,
+    module: AutoencoderModule,
+    checkpoints: Path,
+    content_sha256: str,
+    recipe: str,
+    tokenizer: str | None,
+    backbone: bytes | None,
+) -> None:
+    """Write what a training came to; see `train_weights` and `ae_models.training_result`."""
+    facts = TrainingFacts(
+        recipe=recipe,
+        spec=spec,
+        steps=module.total_steps,
+        content_sha256=content_sha256,
+        torch_version=torch.__version__.partition("+")[0],
+    )
+    write_training(
+        training,
+        facts,
+        module.autoencoder,
+        history=history_csv(checkpoints / PROGRESS_FILE, spec.train.members),
+        weight_hashes=(checkpoints / WEIGHT_HASH_FILE).read_text(encoding="utf-8"),
+        tokenizer=tokenizer,
+        backbone=backbone,
+    )
 
 
 def finish_training(checkpoints: Path) -> None:

@@ -167,7 +167,7 @@ def _without_repeats(found: Sequence[tuple[Part | Source | Study, str]]) -> list
 
 
 def _named_plugins(root: Path) -> list[str]:
-    """Return `plugins` of ae.yaml; other mistakes in the file are told by `aeops.recipe.project_settings`."""
+    """Return `plugins` of ae.yaml; other mistakes in the file are reported by `aeops.recipe.project_settings`."""
     import yaml
 
     file = root / SETTINGS_FILE

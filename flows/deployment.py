@@ -25,7 +25,7 @@ from aeops.stack.prefect_api import PrefectApi, stack_prefect_api
 from aeops.stack.schedules import find_skipped_schedules
 from aeops.stack.service_definitions import WORK_POOL
 
-# What `ae up --notify` of earlier versions made: ae.yaml says now who is told.
+# What `ae up --notify` of earlier versions made: ae.yaml names the receivers now.
 OLD_BLOCK = "custom-webhook", "ae-notify"
 OLD_AUTOMATIONS = ("ae: a run has failed", "ae: a run waits for a person", "ae: an alarm")
 SERVER_START_SECONDS = 120.0  # on a busy machine

@@ -1,4 +1,4 @@
-"""A step of a flow: a Prefect task, told in the terminal, in `ae logs` and on Prefect's page, tried again where that helps."""
+"""A step of a flow: a Prefect task, shown in the terminal, in `ae logs` and on Prefect's page, tried again where that helps."""
 
 import functools
 import sys

@@ -71,7 +71,7 @@ def decided(recipe: str, version: str, event: str, who: str, why: str, key: str,
 
     Args:
         event: of the ledger: promotion (after an approval), rejection, rollback or retirement.
-        key: hash of the ledger's entry, so that each decision is told once.
+        key: hash of the ledger's entry, so that each decision is sent once.
     """
     kinds: dict[str, tuple[EventKind, str]] = {
         "rejection": ("refusal", f"{recipe} {version} is rejected"),
@@ -119,7 +119,7 @@ def set_aside(recipe: str, count: int, total: int, reasons: Mapping[str, int], c
     """Say that validation has set aside many samples.
 
     Args:
-        content: SHA-256 of the dataset, so that the same samples are told once.
+        content: SHA-256 of the dataset, so that the same samples are reported once.
     """
     share = format_share(count / total) if total else "all"
     why = ", ".join(f"{name} ({number:,})" for name, number in reasons.items())

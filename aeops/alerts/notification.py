@@ -75,7 +75,7 @@ class NotifyTarget:
     repeat_hours: float = DEFAULT_REPEAT_HOURS
 
     def wants(self, notification: Notification) -> bool:
-        """Return whether this receiver is to be told; a test is for everybody."""
+        """Return whether this receiver is to be notified; a test is for everybody."""
         if notification.event == "test":
             return True
         concerns = not self.recipes or not notification.recipe or notification.recipe in self.recipes

@@ -1,4 +1,4 @@
-"""The receivers of ae.yaml with their secrets, and `send`, which tells them and fails nothing.
+"""The receivers of ae.yaml with their secrets, and `send`, which notifies them and fails nothing.
 
     send(project, notification)      # prints a line for each receiver to stderr; raises nothing that a receiver causes
 
@@ -60,14 +60,14 @@ def read_receivers(project: Project) -> list[ReadyReceiver]:
 
 
 def report_problems(project: Project) -> None:
-    """Print a note to stderr for each receiver that cannot be told of anything from here, such as one whose secret is missing.
+    """Print a note to stderr for each receiver that cannot be notified from here, such as one whose secret is missing.
 
     Raises:
         UsageError: with every mistake in ae.yaml.
     """
     for one in read_receivers(project):
         if one.problem:
-            line = f"note: {one.target.name} of ae.yaml cannot be told of anything from here: {one.problem}"
+            line = f"note: {one.target.name} of ae.yaml cannot be notified from here: {one.problem}"
             print(escape_line(line), file=sys.stderr, flush=True)
 
 
@@ -80,7 +80,7 @@ def send(project: Project, notification: Notification) -> list[SendResult]:
         receivers = read_receivers(project)
         results = send_to(project, notification, receivers)
     except (AeError, OSError) as error:
-        print(escape_line(f"notify: nobody was told of `{notification.title}`: {error}"), file=sys.stderr, flush=True)
+        print(escape_line(f"notify: nobody was notified of `{notification.title}`: {error}"), file=sys.stderr, flush=True)
         return []
     for result in results:
         if line := result_line(result, notification):
@@ -112,9 +112,9 @@ def result_line(result: SendResult, notification: Notification) -> str:
     """Return what is printed of a result; empty where nothing has to be said."""
     if result.state == "failed":
         attempts = f" in {result.attempts} attempts" if result.attempts > 1 else ""
-        return f"notify: {result.target} was not told of `{notification.title}`{attempts}: {result.reason}"
+        return f"notify: {result.target} was not notified of `{notification.title}`{attempts}: {result.reason}"
     if result.state == "sent" and not is_quiet():
-        return f"notify: {result.target} was told: {notification.title}"
+        return f"notify: {result.target} was notified: {notification.title}"
     return ""
 
 

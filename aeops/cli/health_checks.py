@@ -259,7 +259,7 @@ def check_settings(project: Project) -> Iterator[HealthCheck]:
         yield HealthCheck("good", "plugins", f"own parts of {', '.join(plugins)}")
     for receiver in read_receivers(project):
         if receiver.problem:
-            message = f"{receiver.target.name} cannot be told of anything from here: {receiver.problem}"
+            message = f"{receiver.target.name} cannot be notified from here: {receiver.problem}"
             yield HealthCheck("note", "notify", message, f"ae notify --test {receiver.target.name}")
 
 

@@ -37,7 +37,7 @@ def add_command(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Look, print, ask, write. Nothing is written where something cannot be told and nobody can be asked."""
+    """Look, print, ask, write. Nothing is written where something is not clear and nobody can be asked."""
     from aeops.intake.look import propose
     from aeops.intake.write_recipe import dataset_name, recipe_text, require_new_name, write_recipe
     from aeops.project import find_project
@@ -120,7 +120,7 @@ def show_understanding(understood: "Understanding") -> None:
 
 
 def ask_questions(understood: "Understanding", choices: "Choices") -> "Choices":
-    """Ask what cannot be told; return the choices with the answers.
+    """Ask what the data does not show; return the choices with the answers.
 
     Raises:
         UsageError: nobody can be asked: what to type instead.

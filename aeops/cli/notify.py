@@ -1,4 +1,4 @@
-"""`ae notify`: list who is told what; `ae notify --test [RECEIVER]`: send each of them, or one, a message now."""
+"""`ae notify`: list who is notified of what; `ae notify --test [RECEIVER]`: send each of them, or one, a message now."""
 
 import argparse
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ ALL = "all"
 
 def add_command(commands: Any) -> None:
     """Add `ae notify` to the commands of the parser."""
-    command = commands.add_parser("notify", help="list who is told of alarms, failures and decisions; test whether it arrives")
+    command = commands.add_parser("notify", help="list who is notified of alarms, failures and decisions; test them")
     command.add_argument(
         "--test", nargs="?", const="", metavar="RECEIVER", help="send a message now, to one receiver of ae.yaml or to all"
     )
@@ -65,7 +65,7 @@ def show_receivers(receivers: "list[ReadyReceiver]", unknown_recipes: list[str],
         if facts["problem"]:
             print(f"    problem: {facts['problem']}")
     if not receivers:
-        print("nobody is told: ae.yaml has no `notify:`, see docs/notifications.md")
+        print("nobody is notified: ae.yaml has no `notify:`, see docs/notifications.md")
     for name in unknown_recipes:
         print(f"note: there is no recipe {name}, whose events a receiver waits for")
     print("events:")

@@ -155,7 +155,7 @@ class Listing:
         return sum(set(row.kinds) == {DUPLICATE} for row in self.rows)
 
     def headline(self) -> str:
-        """Return how many samples are set aside; those that equal others are told apart, as they are no fault."""
+        """Return how many samples are set aside; those that equal others are counted apart, as they are no fault."""
         bad, copies = len(self.rows) - self.copies, self.copies
         texts = []
         if bad or not copies:

@@ -160,7 +160,7 @@ def show_summary(summary: "RunSummary", seconds: float) -> None:
         console.print(f"set aside  {quarantine_line(summary['recipe'], summary['quarantine'])}")
     if data_warnings := summary.get("data_warnings", []):
         console.print(
-            reasons_text("warning", ["the data is not as expected, which is only told", *data_warnings]), style="yellow"
+            reasons_text("warning", ["the data is not as expected, which is only reported", *data_warnings]), style="yellow"
         )
     console.print(f"threshold  {false_alarm_line(summary['metrics'])}")
     console.print(reasons_text("compared", comparison_lines(summary["comparison"])))

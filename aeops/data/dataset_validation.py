@@ -112,7 +112,7 @@ class DatasetValidation:
 
     @property
     def warnings(self) -> list[str]:
-        """What is not as expected and only told."""
+        """What is not as expected and only reported."""
         return messages_of(_failures(self.results, WARNING))
 
     @property

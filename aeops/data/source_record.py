@@ -78,7 +78,7 @@ class SourceRecord:
 
 
 def file_stamp(path: Path) -> Stamp | None:
-    """Return what tells that a file is the same as before without reading it; None where there is none."""
+    """Return what shows that a file is the same as before without reading it; None where there is none."""
     try:
         status = os.stat(path)
     except OSError:

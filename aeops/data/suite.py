@@ -23,7 +23,7 @@ DRIFT = "drift"  # the family of those that compare with the last accepted versi
 CONSEQUENCES = {
     ROW: "a sample that breaks it is set aside",
     SET: "data that breaks it is refused",
-    WARNING: "only told",
+    WARNING: "only reported",
 }
 
 
@@ -40,7 +40,7 @@ class ExpectationCheck:
         sentence: the expectation as a sentence for people.
         level: what it judges: `ROW`, each sample; `SET`, all of them together.
         severity: what becomes of data that breaks it: `ROW`, `SET` or `WARNING`.
-        is_required: whether no model can take a sample that breaks it, so that nobody may release one or be only told.
+        is_required: whether no model can take a sample that breaks it, so that nobody may release one or be only reported.
         setting: the recipe's bounds, as `ExpectedRange.setting`; `validate.mean_drift` is the bound itself.
     """
 

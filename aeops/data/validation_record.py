@@ -137,7 +137,7 @@ def summary_text(validation: DatasetValidation) -> str:
         judged = ", ".join(f"{count} {name}" for name, count in counts.items())
         text = f"{text} By people's judgement: {judged}."
     if validation.warnings:
-        text = f"{text} Only told: {'; '.join(validation.warnings)}."
+        text = f"{text} Only reported: {'; '.join(validation.warnings)}."
     if validation.over_budget:
         return f"{text} The set was not validated, as too few samples are left."
     if validation.drift_skipped:

@@ -107,7 +107,7 @@ class _Planner:
             self.mistakes.append(f"{name!r}: no such expectation, expected {', '.join(known)}{suggest_match(name, known)}")
         elif not self.checks[name].setting:
             hint = f"validate.severity: {{{json.dumps(name)}: warning}}"
-            self.mistakes.append(f"{name} has no bounds that could be widened; with {hint} in the recipe, it would only be told")
+            self.mistakes.append(f"{name} has no bounds that could be widened; with {hint} in the recipe, it is only reported")
         elif self.checks[name].level == ROW:
             released = self.released_values(self.checks[name])
             if not released:

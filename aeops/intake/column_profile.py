@@ -262,7 +262,7 @@ def _as_dates(profile: ColumnProfile, counts: Counter[str]) -> str | None:
     if not fitting:
         return None
     if len(fitting) > 1 and fitting[0].replace("%d", "").replace("%m", "") == fitting[1].replace("%d", "").replace("%m", ""):
-        profile.ambiguous = f"day and month cannot be told apart: read as {fitting[0]}, it may be {fitting[1]}"
+        profile.ambiguous = f"day and month cannot be distinguished: read as {fitting[0]}, it may be {fitting[1]}"
     return fitting[0]
 
 

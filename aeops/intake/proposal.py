@@ -49,7 +49,7 @@ class Choices:
 
 @dataclass(frozen=True)
 class Question:
-    """Something that cannot be told from the data.
+    """Something that the data does not show.
 
     Attributes:
         option: by which it can be answered on the command line, such as --anomalies.
@@ -72,7 +72,7 @@ class Understanding:
         count: of samples, as far as they were counted.
         facts: lines (title, text), printed in order.
         oddities: what a person should know; printed with their marks.
-        questions: what could not be told.
+        questions: what the data does not show.
     """
 
     kind: str

@@ -78,7 +78,7 @@ def _chosen_table(path: Path, kind: str, understood: Understanding) -> str | Non
     """Return the sheet or table to take; several are named, and the first is taken.
 
     Raises:
-        UsageError: there are several, which cannot be told apart.
+        UsageError: there are several, and nothing distinguishes them.
     """
     from aeops.data.sources.table_database import database_tables
     from aeops.data.sources.table_workbook import sheet_names

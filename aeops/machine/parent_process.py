@@ -44,7 +44,7 @@ def die_with_parent() -> None:
         return  # started by a person or a service manager
     if sys.platform == "linux" and parent.pid == os.getppid():
         return  # the kernel sees to it
-    # A shell stands in between, whose death the kernel would tell of and not that of the process behind it.
+    # A shell stands in between, whose death the kernel would report, and not that of the process behind it.
     _die_if_dead(parent)
     threading.Thread(target=_follow, args=(parent,), name="parent-process", daemon=True).start()
 

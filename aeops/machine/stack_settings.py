@@ -46,7 +46,7 @@ class Settings:
 
 
 _OLD_FIELDS = {"asked": "request_id"}  # as a stack of an earlier version has stored them
-_DROPPED_FIELDS = {"notify", "notify_url"}  # of an earlier version; ae.yaml says who is told
+_DROPPED_FIELDS = {"notify", "notify_url"}  # of an earlier version; ae.yaml names the receivers
 
 
 def settings_file(project: Project) -> Path:

@@ -1,4 +1,4 @@
-"""The files that this package writes into a project: their text, and how one is told from a person's own."""
+"""The files that this package writes into a project: their text, and how to recognise one."""
 
 from importlib import resources
 from pathlib import Path

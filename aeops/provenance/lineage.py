@@ -122,7 +122,7 @@ def git_facts(project: Project) -> dict[str, str]:
     """Return the commit and whether the worktree differs from it; files that DVC or a run rewrites do not count.
 
     Where git cannot say, `git.commit` is `none` and `git.unknown` has the reason. Of a project of one's own the commit alone is
-    told: its code is recorded by `code_facts`, and what else lies in the user's repository is no part of a version.
+    recorded: its code is recorded by `code_facts`, and what else lies in the user's repository is no part of a version.
     """
     if not project.holds_code:
         return _own_commit(project)

@@ -35,7 +35,7 @@ class RunSummary(TypedDict):
         changed: False if nothing had changed since the last run, so that nothing was trained.
         data: dataset, content_sha256 and dvc_md5 of the dataset's version.
         quarantine: missing where no sample was set aside.
-        data_warnings: expectations of the data that are not met and only told; missing where there are none.
+        data_warnings: expectations of the data that are not met and only reported; missing where there are none.
         metrics: content of the report's metrics.json.
         verdict: `accepted` or `refused`.
         reasons: why the version was refused; empty if it was not.

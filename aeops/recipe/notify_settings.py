@@ -1,4 +1,4 @@
-"""`notify` in ae.yaml: who is told what. Secrets stand elsewhere: a setting names the environment variable or the file."""
+"""`notify` in ae.yaml: who is notified of what. Secrets stand elsewhere: a setting names the environment variable or the file."""
 
 import re
 from collections import Counter
@@ -24,7 +24,7 @@ EVENTS: dict[EventKind, str] = {
     "outage": "a service of the stack does not stay up",
 }
 URGENT_EVENTS: tuple[EventKind, ...] = ("failure", "alarm", "answer", "outage")  # what wakes a person where nothing else is said
-DEFAULT_REPEAT_HOURS = 20.0  # so that what fails every night is told every night
+DEFAULT_REPEAT_HOURS = 20.0  # so that what fails every night is reported every night
 ENVIRONMENT, FILE = "env:", "file:"
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _RECEIVER_NAME = re.compile(r"[\w.-]{1,60}")
@@ -136,9 +136,9 @@ AnyReceiver = WebhookReceiver | SlackReceiver | PagerDutyReceiver | EmailReceive
 
 @dataclass(frozen=True)
 class NotifySettings:
-    """Who is told what happens to the recipes."""
+    """Who is notified of what happens to the recipes."""
 
-    receivers: tuple[AnyReceiver, ...] = ()  # who is told
+    receivers: tuple[AnyReceiver, ...] = ()  # who is notified
     page: str = ""  # address of the page as the receivers reach it, for links; without it that of `ae up`
     quarantine_share: float = bounded_field(0.02, low=0.0, high=1.0)  # of a run's samples set aside, beyond which it is an event
 

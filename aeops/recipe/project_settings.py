@@ -31,7 +31,7 @@ class ProjectSettings:
 
     plugins: tuple[str, ...] = ()  # modules with own parts, sources and studies, such as my_parts of a file my_parts.py
     run: RunSettings = field(default_factory=RunSettings)  # where the stages of a run work
-    notify: NotifySettings = field(default_factory=NotifySettings)  # who is told what happens
+    notify: NotifySettings = field(default_factory=NotifySettings)  # who is notified of what
 
     def validation_errors(self) -> list[str]:
         errors = []

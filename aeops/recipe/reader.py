@@ -1,10 +1,9 @@
 """A recipe: one YAML file that says a whole pipeline. Light: checkable without torch.
 
-Relations between keys are checked here, in one place; every mistake is reported at once.
+Relations between sections are checked by `aeops.recipe.relations`; every mistake is reported at once.
 """
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,16 +11,12 @@ from typing import Any
 from ae_models.mappings import select_keys
 from ae_models.names import names_in
 from ae_models.spec import (
-    TEXT,
     FitSpec,
     InputSpec,
-    OnnxEncoderSpec,
     SpecReader,
     format_value,
-    input_shape,
     join_choices,
     join_names,
-    output_shape,
     read_fit_spec,
     suggest_match,
 )
@@ -35,13 +30,8 @@ from aeops.recipe.gate_section import GateSubject, read_gate
 from aeops.recipe.monitoring import MonitorSpec
 from aeops.recipe.own_kinds import require_free_names, source_specs
 from aeops.recipe.project_settings import read_project_settings
+from aeops.recipe.relations import all_fits, check_baselines, check_relations
 from aeops.recipe.sections import (
-    BY_CONTENT,
-    BY_MACHINE,
-    BY_TIME,
-    IGNORE,
-    SAME_SPLIT,
-    WARN,
     ApprovalSpec,
     CalibrationSamplesSpec,
     DataSpec,
@@ -51,9 +41,7 @@ from aeops.recipe.sections import (
     SignatureSpec,
     ValidateSpec,
 )
-from aeops.recipe.source_spec import SourceSpec
-from aeops.recipe.sources import SeriesSource
-from aeops.recipe.studies import POWER_STUDY, PowerStudy, RivalsStudy, read_studies
+from aeops.recipe.studies import POWER_STUDY, PowerStudy, read_studies
 from aeops.recipe.yaml_reader import parse_yaml, read_yaml_content
 
 SECTIONS = (
@@ -65,7 +53,6 @@ SECTIONS = (
 
 CALIBRATION_KEYS = ("samples", "samples_sha256")  # of the section threshold, beside those of its kind
 
-IMAGE_AXES = 3  # channels, height, width
 MAX_LABEL_LENGTH = 60  # characters of a label's name
 
 
@@ -100,7 +87,7 @@ class Recipe:
 
     def fits(self) -> dict[str, FitSpec]:
         """Return the spec of the model and of each of its rivals, by what stands before `model` in the path of their settings."""
-        return _all_fits(self.fit, self.evaluate)
+        return all_fits(self.fit, self.evaluate)
 
     @property
     def on_duplicate(self) -> str:
@@ -196,56 +183,31 @@ def read_recipe(file: Path, key_root: Path | None = None) -> Recipe:
         "calibration_samples": _read_calibration_samples(reader, raw_recipe.get("threshold"), input_spec),
         "label_names": label_names,
     }
-    if parts["data"] and parts["validate"] and input_spec:
-        for path, reason in _check_data(parts["data"], input_spec):
-            reader.mistake(path, reason)
-        for path, reason in parts["validate"].check_kind(input_spec):
-            reader.mistake(path, reason)
-    if parts["data"] and fit_spec:
-        for path, reason in _check_threshold_labels(parts["data"], fit_spec):
-            reader.mistake(path, reason)
     if parts["evaluate"] and parts["purpose"] == DETECT:
         parts["evaluate"] = _with_power_study(parts["evaluate"])
-    if parts["data"] and parts["evaluate"]:
-        for path, reason in _check_studied_source(parts["evaluate"], parts["data"].source):
-            reader.mistake(path, reason)
-    if parts["evaluate"] and fit_spec:
-        for path, reason in _check_backbones(fit_spec, parts["evaluate"]):
-            reader.mistake(path, reason)
+    for path, reason in check_relations(parts["data"], parts["validate"], parts["evaluate"], fit_spec, input_spec):
+        reader.mistake(path, reason)
     subject = None
     if parts["purpose"] and parts["data"] and parts["evaluate"] and fit_spec:
         subject = GateSubject(parts["purpose"], parts["data"], fit_spec, parts["evaluate"])
     gate = read_gate(reader, raw_recipe.get("gate", {}), subject)
     if key_root is not None and parts["signature"]:
         _check_public_key(reader, parts["signature"], key_root)
-    if not is_recipe_name(file.stem):
-        reader.mistake(
-            "recipe", f"expected a file named by letters, digits, -, _ and ., with at most 100 bytes, got {file.stem!r}"
-        )
-    if parts["name"] != file.stem:
-        reader.mistake("recipe", f"expected {file.stem!r}, since the file is called {file.name}, got {parts['name']!r}")
+    _check_name(reader, parts["name"], file)
     if reader.mistakes:
         raise UsageError("\n".join(reader.mistakes))
     assert fit_spec is not None, "it has no mistakes"
     return Recipe(fit=fit_spec, gate=gate.rules, unchecked=gate.unchecked, sha256=data_sha256(content), **parts)
 
 
-def _all_fits(fit: FitSpec, evaluate: EvaluateSpec) -> dict[str, FitSpec]:
-    fits = {"": fit}
-    rivals = evaluate.studies.get("rivals")
-    if isinstance(rivals, RivalsStudy):
-        for name, rival in rivals.rivals.items():
-            fits[f"evaluate.studies.rivals.{name}."] = rival
-    return fits
-
-
-def _check_backbones(fit: FitSpec, evaluate: EvaluateSpec) -> Iterator[tuple[str, str]]:
-    """Yield (path, reason) for each frozen network whose content the recipe does not name: another one would not be noticed."""
-    for prefix, one_fit in _all_fits(fit, evaluate).items():
-        encoder = one_fit.model.encode
-        if isinstance(encoder, OnnxEncoderSpec) and encoder.path_sha256 is None:
-            reason = f"expected the SHA-256 of {encoder.path}, as `sha256sum {encoder.path}` prints it, got nothing"
-            yield f"{prefix}model.encode.path_sha256", reason
+def _check_name(reader: SpecReader, name: Any, file: Path) -> None:
+    """Note a name that is not the file's, or that no recipe can have."""
+    if not is_recipe_name(file.stem):
+        reader.mistake(
+            "recipe", f"expected a file named by letters, digits, -, _ and ., with at most 100 bytes, got {file.stem!r}"
+        )
+    if name != file.stem:
+        reader.mistake("recipe", f"expected {file.stem!r}, since the file is called {file.name}, got {name!r}")
 
 
 def _read_purpose(reader: SpecReader, raw_recipe: Mapping[str, Any]) -> str | None:
@@ -303,38 +265,6 @@ def _read_data(reader: SpecReader, raw_data: Any) -> DataSpec | None:
     return spec
 
 
-def _check_data(data: DataSpec, spec: InputSpec) -> Iterator[tuple[str, str]]:
-    """Yield (path, reason) for each setting of the section input that the source does not support."""
-    source = data.source
-    if spec.kind not in source.input_kinds:
-        yield "input.kind", f"expected {join_names(source.input_kinds)} with a source of kind {source.kind}, got {spec.kind}"
-        return
-    yield from source.check_input(spec)
-    if data.near_copies == SAME_SPLIT and (len(spec.stored_shape) != IMAGE_AXES or getattr(source, "group", None) is not None):
-        yield (
-            "data.near_copies",
-            f"expected {WARN} or {IGNORE} for other samples than images without groups, got {SAME_SPLIT}: windows that share "
-            "steps are one long chain, and samples of a group share a split anyway",
-        )
-    if spec.channels and not isinstance(source, SeriesSource):
-        yield (
-            "input.channels",
-            f"expected a source of kind {SeriesSource.kind} with channels, got {source.kind}: it has bare windows",
-        )
-        return
-    if (data.split.by == BY_CONTENT) == bool(spec.channels):
-        expected = f"{BY_TIME} or {BY_MACHINE}" if spec.channels else BY_CONTENT
-        which = "a series with" if spec.channels else "samples without"
-        yield "data.split.by", f"expected {expected} with {which} input.channels, got {data.split.by}"
-    if data.split.by == BY_MACHINE and spec.steps is not None and spec.steps.machine is None:
-        yield "data.split.by", f"expected {BY_TIME}, since input.steps.machine names no column, got {BY_MACHINE}"
-    if spec.channels and data.novelty_in_validation:
-        yield (
-            "data.novelty_in_validation",
-            "expected false with input.channels: anomalies of a series are tested on alone, got true",
-        )
-
-
 def fit_sections(raw_recipe: Mapping[str, Any]) -> dict[str, Any]:
     """Return a parsed recipe whose section threshold has only the keys that ae_models knows."""
     raw_threshold = raw_recipe.get("threshold")
@@ -361,19 +291,6 @@ def _read_calibration_samples(
     return spec
 
 
-def _check_threshold_labels(data: DataSpec, fit: FitSpec) -> Iterator[tuple[str, str]]:
-    """Yield (path, reason) for each key about labels that the threshold needs, or that nothing would read."""
-    threshold = fit.threshold
-    if threshold.reads_groups and not set(data.labels) - set(data.novelty):
-        yield "data.labels", f"expected the labels of the normal samples, since threshold.kind is {threshold.kind}, got none"
-    if threshold.reads_novelty and not data.novelty:
-        yield "data.novelty", f"expected the labels of anomalies, since threshold.kind is {threshold.kind}, got none"
-    if threshold.reads_novelty and not data.novelty_in_validation:
-        yield "data.novelty_in_validation", f"expected true, since threshold.kind {threshold.kind} is chosen by them, got false"
-    if data.novelty_in_validation and not threshold.reads_novelty:
-        yield "data.novelty_in_validation", f"expected false, since threshold.kind {threshold.kind} reads no anomalies, got true"
-
-
 def _read_evaluate(reader: SpecReader, raw_evaluate: Any, fit: FitSpec | None) -> EvaluateSpec | None:
     """Read the section evaluate with its studies; `fit` is None where it has mistakes, and nothing is compared with it."""
     spec: EvaluateSpec | None = reader.read(EvaluateSpec, raw_evaluate, "evaluate")
@@ -381,7 +298,7 @@ def _read_evaluate(reader: SpecReader, raw_evaluate: Any, fit: FitSpec | None) -
     if spec is None:
         return None
     if fit is not None:
-        for key, reason in _check_baselines(spec, fit):
+        for key, reason in check_baselines(spec, fit):
             reader.mistake(f"evaluate.{key}", reason)
     return replace(spec, studies=studies)
 
@@ -401,35 +318,6 @@ def _raw_studies(raw_evaluate: Any) -> Mapping[str, Any]:
     if not isinstance(raw_studies, Mapping):
         return {}
     return raw_studies
-
-
-def _check_baselines(spec: EvaluateSpec, fit: FitSpec) -> Iterator[tuple[str, str]]:
-    """Yield (key, reason) for each baseline that the recipe's samples do not allow, however many there are."""
-    if fit.input.kind == TEXT:
-        for key in ("pca_components", "neighbours"):
-            value = getattr(spec, key)
-            if value is not None:
-                yield key, f"expected no such baseline of a text, got {value}: leave the key out"
-        return
-    sample_shape, reconstruction_shape = list(input_shape(fit.model, fit.input)), list(output_shape(fit.model, fit.input))
-    if spec.pca_components is not None and sample_shape != reconstruction_shape:
-        yield (
-            "pca_components",
-            f"PCA reconstructs its input, but the model makes {reconstruction_shape} of {sample_shape}: leave the key out",
-        )
-    elif spec.pca_components is not None and spec.pca_components > math.prod(sample_shape):
-        yield (
-            "pca_components",
-            f"expected at most {math.prod(sample_shape)}, the values of a sample {sample_shape}, got {spec.pca_components}",
-        )
-
-
-def _check_studied_source(evaluate: EvaluateSpec, source: SourceSpec) -> Iterator[tuple[str, str]]:
-    """Yield (path, reason) for each study that the recipe's source has no samples for."""
-    for name, study in evaluate.studies.items():
-        if hasattr(study, "check_source"):
-            for reason in study.check_source(source):
-                yield f"evaluate.studies.{name}", reason
 
 
 def _check_public_key(reader: SpecReader, spec: SignatureSpec, folder: Path) -> None:

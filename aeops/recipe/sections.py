@@ -148,7 +148,7 @@ class ValidateSpec:
     # Samples that equal an earlier one, where data.on_duplicate does not say it.
     duplicates: str = bounded_field(REFUSE, one_of=(REFUSE, ACCEPT))
     # Name of an expectation, as `ae suite` lists them -> what becomes of data that breaks it: row: such samples are set aside;
-    # set: all of it is refused; warning: it is only told.
+    # set: all of it is refused; warning: it is only reported.
     severity: dict[str, Any] = field(default_factory=dict)
 
     def validation_errors(self) -> list[str]:

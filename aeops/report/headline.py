@@ -85,7 +85,7 @@ def _describe_comparison(rule: ComparisonRecord, champion: str) -> str:
         return f"worse than champion {champion} by {name} ({values})"
     if rule["needs"] == NEEDS_BETTER:
         return f"not shown to be better than champion {champion} by {name} ({values})"
-    return f"it cannot be told whether it is worse than champion {champion} by {name} ({values})"
+    return f"the samples do not show whether it is worse than champion {champion} by {name} ({values})"
 
 
 # ---------------------------------------------------------------- what is caught

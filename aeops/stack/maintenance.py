@@ -1,9 +1,9 @@
 """`python -m aeops.stack.maintenance`: the maintenance that the supervisor runs a few times a minute, in a process of its own.
 
 It marks flow runs Crashed whose process has ended without reporting it, deletes all but the newest of a schedule's waiting runs,
-tells the receivers of ae.yaml of crashed runs and of services that do not stay up, and closes MLflow's runs that a killed process
-left open. It starts no run again: the next one of its schedule,
-or one that a person starts, goes on at the last checkpoint.
+notifies the receivers of ae.yaml of crashed runs and of services that do not stay up, and closes MLflow's runs that a killed
+process left open. It starts no run again: the next one of its schedule, or one that a person starts, goes on at the last
+checkpoint.
 """
 
 import subprocess
@@ -32,7 +32,7 @@ _PROCESS_TAG = f"{PROCESS_LABEL}="  # of a flow run that was started by hand, fr
 _WORKER_LABEL = "prefect.worker.name"  # of a flow run: the worker that has taken it
 _RUN_ID_VARIABLE = "PREFECT__FLOW_RUN_ID"  # set by a worker in the process of a flow run
 _START_TIMEOUT = timedelta(minutes=2)  # in which a worker starts a flow run's process
-_CRASH_TOLD_WITHIN = timedelta(hours=1)  # an older one was told, or happened while no stack ran
+_CRASH_NOTIFIED_WITHIN = timedelta(hours=1)  # an older one was reported, or happened while no stack ran
 _FINAL_STATES = ("COMPLETED", "FAILED", "CANCELLED")  # Crashed is Prefect's word for a run that was interrupted
 _WAITING_STATES = ("Late", "Scheduled", "AwaitingConcurrencySlot")
 
@@ -63,7 +63,7 @@ def tell_outages(project: Project) -> None:
 
 def tell_crashes(project: Project, api: PrefectApi) -> None:
     """Tell the receivers of ae.yaml of each run that was interrupted lately, whoever has noticed that."""
-    since = datetime.now(UTC) - _CRASH_TOLD_WITHIN
+    since = datetime.now(UTC) - _CRASH_NOTIFIED_WITHIN
     crashed_runs = api.flow_runs({"state": {"type": {"any_": ["CRASHED"]}}, "end_time": {"after_": since.isoformat()}})
     runs = {str(run["id"]): run for run in crashed_runs}
     for run_id in _new_ones(project, "crashes", list(runs)):
@@ -74,12 +74,12 @@ def tell_crashes(project: Project, api: PrefectApi) -> None:
 
 
 def _new_ones(project: Project, topic: str, names: list[str]) -> list[str]:
-    """Return those of the names that were not there the last time; what is there now is noted before anybody is told."""
+    """Return those of the names that were not there the last time; what is there now is noted before anybody is notified."""
     file = project.home / "stack" / f"{topic}.json"
-    record = read_json_if_whole(file, "told") or {"told": []}
-    if names != record["told"]:
-        write_json(file, {"told": names})
-    return [name for name in names if name not in record["told"]]
+    record = read_json_if_whole(file, "notified") or {"notified": []}
+    if names != record["notified"]:
+        write_json(file, {"notified": names})
+    return [name for name in names if name not in record["notified"]]
 
 
 def crash_dead_runs(api: PrefectApi) -> list[str]:

@@ -131,7 +131,7 @@ def test_a_secret_comes_from_the_environment_or_a_file_that_not_everybody_reads(
     monkeypatch.delenv("OPS_SLACK")
     report_problems(project)
     assert capsys.readouterr().err == (
-        "note: a of ae.yaml cannot be told of anything from here: the environment variable OPS_SLACK is not set here\n"
+        "note: a of ae.yaml cannot be notified from here: the environment variable OPS_SLACK is not set here\n"
     )
     assert (first.target.address, second.target.secret) == ("https://hooks.example.org/x", "the key")
 
@@ -186,12 +186,12 @@ def test_a_receiver_that_is_down_or_has_no_secret_fails_nothing_and_is_said(
         results = send(project, notices.failed("digits", "training of digits", "no disk"))
     assert sorted((one.target, one.state, one.attempts) for one in results) == [("down", "failed", 3), ("unset", "failed", 0)]
     error = capsys.readouterr().err
-    assert "notify: down was not told of `training of digits has failed` in 3 attempts: 127.0.0.1 answers 503" in error
+    assert "notify: down was not notified of `training of digits has failed` in 3 attempts: 127.0.0.1 answers 503" in error
     assert "notify: unset was not told of `training of digits has failed`: the environment variable NOT_SET_ANYWHERE" in error
     assert not sent_file(project).exists(), "what did not arrive is sent again the next time"
     (project.root / "ae.yaml").write_text("notify: [", encoding="utf-8")
     assert send(project, notices.failed("digits", "training of digits", "no disk")) == []
-    assert "notify: nobody was told of `training of digits has failed`: ae.yaml" in capsys.readouterr().err
+    assert "notify: nobody was notified of `training of digits has failed`: ae.yaml" in capsys.readouterr().err
 
 
 def test_links_lead_to_the_page_that_receivers_reach(project: Project) -> None:
@@ -210,7 +210,7 @@ def test_ae_notify_lists_receivers_and_events_and_no_secret(
     project: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main(["notify"]) == 0
-    assert "nobody is told: ae.yaml has no `notify:`" in capsys.readouterr().out
+    assert "nobody is notified: ae.yaml has no `notify:`" in capsys.readouterr().out
     assert main(["notify", "--test"]) == 2
     assert "ae.yaml names no receiver" in capsys.readouterr().err
     monkeypatch.setenv("OPS_SLACK", f"https://hooks.example.org/{SECRET}")

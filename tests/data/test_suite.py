@@ -108,10 +108,10 @@ def test_a_warning_is_only_told_wherever_a_person_looks(judged: Room, capsys: py
     assert any(warning.startswith("blank: expected values that differ") for warning in validation["warnings"])
     assert any(warning.startswith("class_share: ") for warning in validation["warnings"])
     page = (judged.project.home / validation["data_docs"]).read_text()
-    assert "Only told: " in page
+    assert "Only reported: " in page
     assert "<td>warning</td>" in page
     assert suite() == 0
-    assert "warning: only told" in capsys.readouterr().out
+    assert "warning: only reported" in capsys.readouterr().out
 
 
 def test_a_sample_of_severity_set_refuses_the_data_until_it_is_judged(judged: Room) -> None:

@@ -107,7 +107,10 @@ def test_the_verdict_stands_first_with_the_champion_or_the_reason():
     [
         ({}, "worse than champion 3 by reconstruction error (0.0212 against 0.0127)"),
         ({"slice": "label 4"}, "worse than champion 3 by reconstruction error on label 4 (0.0212 against 0.0127)"),
-        ({"verdict": "cannot tell"}, "it cannot be told whether it is worse than champion 3 by reconstruction error (0.0212"),
+        (
+            {"verdict": "cannot tell"},
+            "the samples do not show whether it is worse than champion 3 by reconstruction error (0.0212",
+        ),
         ({"verdict": "not worse", "needs": "better"}, "not shown to be better than champion 3 by reconstruction error (0.0212"),
     ],
 )

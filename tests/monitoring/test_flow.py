@@ -105,7 +105,7 @@ def test_the_flow_looks_and_starts_the_retrain_of_a_stale_champion(stale: Projec
     (stale.root / "ae.yaml").unlink()
     alarm, failure = notices_of(seen)
     assert (alarm["event"], alarm["title"]) == ("alarm", "alarm of digits 1: stale, volume")
-    assert "notify: ops was told: alarm of digits 1: stale, volume" in done.stderr
+    assert "notify: ops was notified: alarm of digits 1: stale, volume" in done.stderr
     assert without_zone.returncode != 0
     assert (failure["event"], failure["title"]) == ("failure", "monitoring of digits has failed")
     assert str(failure["text"]).startswith("expected `now` with a time zone, such as ")

@@ -106,7 +106,7 @@ def test_an_alarm_is_told_once_and_not_where_a_person_has_seen_it(
     assert (notice["event"], notice["title"]) == ("alarm", "alarm of digits 1: scores")
     assert "scores: the scores have moved\nRetrain: not yet" in str(notice["text"])
     assert str(notice["link"]).endswith("/r/digits/monitoring")
-    assert capsys.readouterr().err.count("notify: ops was told") == 1
+    assert capsys.readouterr().err.count("notify: ops was notified") == 1
     verdict["signals"].append({"name": "codes", "verdict": "alarm", "says": "too"})
     tell_alarms(project, verdict)
     assert [one["title"] for one in notices_of(seen)][1:] == ["alarm of digits 1: scores, codes"]

@@ -178,7 +178,7 @@ def test_a_refused_model_is_registered_as_challenger_and_the_champion_stays(
     assert (notice["event"], notice["title"]) == ("refusal", "small 2 is refused")
     assert str(notice["text"]).startswith("Refused: ")
     assert str(notice["link"]).endswith("/reports/small/report.html")
-    assert "notify: ops was told: small 2 is refused" in done.stderr
+    assert "notify: ops was notified: small 2 is refused" in done.stderr
     assert "refused" in done.stdout
     assert "0.9999" in done.stdout
     shown = copy.ae_in_process("show", "small", AE_HOME=str(copy.home))

@@ -413,7 +413,9 @@ def test_a_service_that_does_not_stay_up_is_told_once(project: Project, capsys: 
             write_state(project, LeaderState({"page": {"state": state, "quick_deaths": 0, "starts": 1}}))  # type: ignore[typeddict-item]
             tell_outages(project)
     assert [(one["event"], one["title"]) for one in notices_of(seen)] == [("outage", "the service page does not stay up")]
-    assert capsys.readouterr().err == "notify: ops was told: the service page does not stay up\n", "the second time within hours"
+    assert capsys.readouterr().err == "notify: ops was notified: the service page does not stay up\n", (
+        "the second time within hours"
+    )
 
 
 # ---------------------------------------------------------------- what is logged of a lost connection

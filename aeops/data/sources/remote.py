@@ -97,7 +97,7 @@ def _fetch_files(address: str, folder: Path) -> str | None:
     scheme = address.partition(MARK)[0]
     with _server_errors(scheme):
         store, path = fsspec.core.url_to_fs(address)
-        # A web server has no folders, but for addresses that end so; and a file that it does not give is told by opening it.
+        # A web server has no folders, but for addresses that end so; and a file that it does not give fails when it is opened.
         is_file = not path.endswith("/") if scheme in WEB_SCHEMES else store.isfile(path)
         names = [path] if is_file else sorted(store.find(path))
         if not names:
