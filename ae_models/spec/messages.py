@@ -34,7 +34,7 @@ def suggest_match(name: Any, choices: Iterable[str]) -> str:
     >>> suggest_match("epoch", ["epochs", "batch"])
     ': did you mean epochs?'
     """
-    close_matches = difflib.get_close_matches(str(name), list(choices), n=1, cutoff=0.5)
+    close_matches = difflib.get_close_matches(str(name), list(choices), n=1, cutoff=0.6)
     if not close_matches:
         return ""
     return f": did you mean {close_matches[0]}?"

@@ -214,7 +214,7 @@ def check_recipes(project: Project) -> Iterator[HealthCheck]:
         message = f"never run here: {', '.join(unused[:4])}"
         if len(unused) > 4:
             message = f"{len(unused)} valid ones were never run here"
-        yield HealthCheck("good", "recipes", message, f"ae run {unused[0]}" if len(unused) == len(names) == 1 else "ae recipes")
+        yield HealthCheck("note", "recipes", message, f"ae run {unused[0]}" if len(unused) == len(names) == 1 else "ae recipes")
 
 
 def is_in_use(project: Project, name: str) -> bool:

@@ -7,6 +7,7 @@ from aeops.machine.entry_point import run_main
 from aeops.machine.lock import clear_killed_holder
 from aeops.machine.process_identity import parse_identity, this_process
 from aeops.project import find_project
+from aeops.registry.runs import STOPPED_TAG
 from aeops.registry.store import Store, open_store
 
 PROCESS_TAG = "process"
@@ -32,7 +33,7 @@ def close_killed_runs(store: Store) -> list[str]:
 
 
 def close_own_runs(store: Store) -> None:
-    """Close every open run of this process, as KILLED.
+    """Close every open run of this process, which somebody stops: as KILLED, with a tag that tells it from a process that died.
 
     Raises:
         InfrastructureError: MLflow cannot be reached.
@@ -40,6 +41,7 @@ def close_own_runs(store: Store) -> None:
     own = this_process().text
     for run, process in store.open_runs(PROCESS_TAG, MAX_OPEN_RUNS):
         if process == own:
+            store.client.set_tag(run, STOPPED_TAG, "true")
             store.finish_run(run, "KILLED")
 
 

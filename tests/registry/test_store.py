@@ -109,6 +109,8 @@ def test_ctrl_c_closes_a_run_that_mlflow_has_and_whose_id_has_not_come_back(
     statuses = {run.info.run_id: run.info.status for run in runs}
     assert (statuses.pop(of_another), statuses.pop(without_tag)) == ("RUNNING", "RUNNING")
     assert list(statuses.values()) == ["KILLED"]
+    store.finish_run(of_another, "KILLED")
+    assert sorted(run.status for run in store.runs("digits", 3)) == ["killed", "running", "stopped"]
 
 
 def test_everything_the_store_writes_lies_in_the_state_folder(
