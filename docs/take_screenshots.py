@@ -1,10 +1,15 @@
-"""Take the pictures of pages in docs/: python docs/take_screenshots.py --page http://127.0.0.1:8080 --recipe digits
+"""Take the pictures of pages and terminals in docs/: python docs/take_screenshots.py --page http://127.0.0.1:8080
 
 The project of this folder has to have run the recipe, twice for the comparison; `ae ui` serves the page. Needs Debian's Chromium.
 """
 
 import argparse
 import io
+import os
+import pty
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +23,10 @@ from aeops.project import find_project
 DOCS = Path(__file__).parent
 CHROMIUM = "/usr/bin/chromium"
 WIDE, PHONE = 1400, 400
-COLOURS = 128  # of a stored picture: pages are flat, so it shows no loss and is a quarter as large
+TERMINAL_COLUMNS = (80, 200)
+FONT_SIZE = 12  # pixels
+CHARACTER_WIDTH = 0.602 * FONT_SIZE  # of DejaVu Sans Mono
+COLOURS = 256  # of a stored picture: pages are flat, so it shows no loss and is a quarter as large
 
 
 @dataclass(frozen=True)
@@ -29,14 +37,14 @@ class Shot:
         name: of the file in docs/, without suffix.
         address: of the page; the picture begins at its top.
         width: of the window, in pixels.
-        height: likewise; the picture ends there.
+        height: likewise; the picture ends there. None: at the end of the page.
         prepare: what is done with the page before, such as filling in a form.
     """
 
     name: str
     address: str
     width: int = WIDE
-    height: int = 1100
+    height: int | None = 1100  # None: all of the page
     prepare: Callable[[Any], None] | None = None
 
 
@@ -63,6 +71,68 @@ def list_shots(page: str, recipe: str, report: Path, sample: Path) -> list[Shot]
     return [*shots, Shot("compare", f"{page}/compare?recipe={recipe}&first=1&second=2")]
 
 
+def list_commands(recipe: str) -> list[list[str]]:
+    """Return the commands whose output is shown, by their arguments."""
+    return [["status"], ["history", recipe], ["runs", recipe], ["compare", f"{recipe}@1", f"{recipe}@2"]]
+
+
+def read_terminal(command: list[str], columns: int) -> str:
+    """Run a command in a terminal of so many columns, and return what it prints there, with its colours."""
+    controller, terminal = pty.openpty()
+    environment = os.environ | {"COLUMNS": str(columns), "TERM": "xterm-256color", "COLORTERM": "truecolor"}
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=terminal, stderr=terminal, env=environment) as process:
+        os.close(terminal)
+        printed = b""
+        while chunk := _read_chunk(controller):
+            printed += chunk
+        process.wait()
+    os.close(controller)
+    return printed.decode(errors="replace").replace("\r\n", "\n")
+
+
+def _read_chunk(controller: int) -> bytes:
+    try:
+        return os.read(controller, 65536)
+    except OSError:  # Linux says so when the last process has closed the terminal
+        return b""
+
+
+def terminal_shots(commands: list[list[str]], folder: Path) -> list[Shot]:
+    """Return a picture for each width of what commands print in a terminal.
+
+    Args:
+        commands: the arguments of `ae`, for each of them.
+        folder: where the pages of the pictures are written.
+    """
+    shots = []
+    for columns in TERMINAL_COLUMNS:
+        parts = []
+        for arguments in commands:
+            printed = read_terminal([sys.executable, "-m", "aeops.cli.main", *arguments], columns)
+            parts.append(f"\x1b[1m$ ae {' '.join(arguments)}\x1b[0m\n{printed}")
+        file = folder / f"terminal-{columns}.html"
+        file.write_text(terminal_page("\n".join(parts), columns), encoding="utf-8")
+        shots.append(Shot(f"terminal-{columns}", file.as_uri(), width=round(columns * CHARACTER_WIDTH) + 40, height=None))
+    return shots
+
+
+def terminal_page(printed: str, columns: int) -> str:
+    """Return a page that shows what was printed, lines as wide as the terminal."""
+    from rich.console import Console
+    from rich.terminal_theme import MONOKAI
+    from rich.text import Text
+
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
+        console = Console(record=True, width=columns, file=nowhere, force_terminal=True, color_system="truecolor")
+        console.print(Text.from_ansi(printed))
+    style = f"margin: 0; font: {FONT_SIZE}px/1.35 'DejaVu Sans Mono', monospace"
+    template = (
+        "<!doctype html><meta charset=utf-8><style>body {{ margin: 20px; background: {background}; color: {foreground} }}"
+        f'</style><pre style="{style}">{{code}}</pre>'
+    )
+    return console.export_html(theme=MONOKAI, inline_styles=True, code_format=template)
+
+
 def take_shots(browser: Any, shots: list[Shot], folder: Path) -> list[Path]:
     """Take the pictures and return their files.
 
@@ -73,13 +143,13 @@ def take_shots(browser: Any, shots: list[Shot], folder: Path) -> list[Path]:
     """
     files = []
     for shot in shots:
-        with browser.new_context(viewport={"width": shot.width, "height": shot.height}) as context:
+        with browser.new_context(viewport={"width": shot.width, "height": shot.height or 100}) as context:
             opened = context.new_page()
             opened.goto(shot.address)
             opened.wait_for_load_state("networkidle")
             if shot.prepare is not None:
                 shot.prepare(opened)
-            picture = Image.open(io.BytesIO(opened.screenshot())).convert("RGB")
+            picture = Image.open(io.BytesIO(opened.screenshot(full_page=shot.height is None))).convert("RGB")
         file = folder / f"{shot.name}.png"
         picture.quantize(COLOURS).save(file, optimize=True)
         files.append(file)
@@ -105,7 +175,8 @@ def main() -> None:
 
     report = find_project().home / "reports" / arguments.recipe / "report.html"
     shots = list_shots(arguments.page, arguments.recipe, report, write_sample(arguments.out / "sample.png"))
-    with sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        shots += terminal_shots(list_commands(arguments.recipe), Path(folder))
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         for file in take_shots(browser, shots, arguments.out):
             print(file)

@@ -215,9 +215,12 @@ def test_the_script_of_the_pictures_in_the_docs_takes_them_all(
     script = load_script("take_screenshots")
     report = project.home / "reports" / "digits" / "report.html"
     shots = script.list_shots(served.address, "digits", report, digit)
+    shots += script.terminal_shots([["alarm", "--help"]], tmp_path)
     files = script.take_shots(browser, shots, tmp_path)
-    assert {file.name for file in files} == {"report.png", *(f"{shot.name}.png" for shot in shots)}
+    assert {"report.png", "terminal-80.png", "terminal-200.png"} <= {file.name for file in files}
     for shot, file in zip(shots, files, strict=True):
         with Image.open(file) as picture:
-            assert picture.size == (shot.width, shot.height)
+            assert picture.width == shot.width
+            assert picture.height == (shot.height or picture.height)
             assert len(picture.getcolors()) > 10, file.name
+    assert "usage: ae alarm" in (tmp_path / "terminal-80.html").read_text(encoding="utf-8")
