@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars
 import pyarrow as pa
 import pytest
 from shared_data import load_adbench
@@ -82,7 +83,6 @@ def test_frames_of_other_libraries_have_the_same_scores(fitted: Any, orders: pd.
     expected = fitted.score_samples(orders)
     table = pa.Table.from_pandas(orders, preserve_index=False)
     np.testing.assert_array_equal(fitted.score_samples(table), expected)
-    polars = pytest.importorskip("polars", reason="polars is not installed")
     np.testing.assert_array_equal(fitted.score_samples(polars.from_pandas(orders)), expected)
 
 
