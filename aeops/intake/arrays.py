@@ -1,6 +1,5 @@
 """Arrays in .npy and .npz files and in the IDX files of MNIST: what they hold, and the recipe that is proposed for them."""
 
-import gzip
 import math
 import struct
 from collections import Counter
@@ -23,6 +22,7 @@ from aeops.intake.tables import propose_rows, propose_table
 from aeops.intake.wording import format_counts
 from aeops.kinds.decoding import DecodeError, decode_errors
 from aeops.kinds.npy_bytes import map_npy
+from aeops.kinds.unpacking import read_gzip, require_archive_size
 from aeops.recipe.sources import IDX_FILES, IDX_NAMES
 from aeops.recipe.table_sources import TableSource
 
@@ -131,6 +131,7 @@ def _labels_beside(path: Path) -> Path | None:
 
 
 def _find_npz(path: Path, understood: Understanding, choices: Choices) -> FoundArrays:
+    require_archive_size(path, str(path))
     with np.load(path, allow_pickle=False) as archive:
         arrays = dict(archive)
     understood.facts.append(("arrays", ", ".join(f"{name} {array.shape} {array.dtype}" for name, array in arrays.items())))
@@ -177,7 +178,7 @@ def _read_idx(folder: Path, name: str) -> np.ndarray:
     file = folder / name
     if not file.is_file():
         file = folder / f"{name}.gz"
-    content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+    content = read_gzip(file) if file.suffix == ".gz" else file.read_bytes()
     axes = content[3]
     shape = struct.unpack(f">{axes}I", content[4 : 4 + 4 * axes])
     return np.frombuffer(content, np.uint8, count=math.prod(shape), offset=4 + 4 * axes).reshape(shape)

@@ -279,16 +279,20 @@ def _validate_section(count: int, bad_share: float) -> Entry:
 
 
 def _width(kept: Sequence[ColumnProfile]) -> int:
-    """Return about how many numbers a network reads of a row."""
-    width = 0
+    """Return about how many numbers a network reads of a row: its values, and whether each that may be missing is there."""
+    return _value_count(kept) + sum(profile.has_missing for profile in kept)
+
+
+def _value_count(kept: Sequence[ColumnProfile]) -> int:
+    """Return about how many numbers a network has to rebuild of a row: a category has one for each of its values."""
+    count = 0
     for profile in kept:
-        width += min(profile.distinct, 32) + 1 if profile.type == CATEGORY else 1
-        width += profile.has_missing
-    return width
+        count += min(profile.distinct, 32) if profile.type == CATEGORY else 1
+    return count
 
 
 def _code_size(kept: Sequence[ColumnProfile]) -> int:
-    return max(1, min(LARGEST_CODE, _width(kept) // 2))
+    return max(1, min(LARGEST_CODE, _value_count(kept) // 2))
 
 
 def _model_sections(kept: Sequence[ColumnProfile], train_count: int) -> list[Entry]:
@@ -306,7 +310,7 @@ def _model_sections(kept: Sequence[ColumnProfile], train_count: int) -> list[Ent
             [
                 Entry("corrupt", {"kind": "none"}),
                 Entry("encode", {"kind": "table", "widths": [hidden]}, f"about {width} numbers a row"),
-                Entry("bottleneck", {"kind": "identity", "size": size}, "half as many numbers, and 16 at most"),
+                Entry("bottleneck", {"kind": "identity", "size": size}, "half as many numbers as are rebuilt, and 16 at most"),
                 Entry("decode", {"kind": "dense", "widths": [hidden]}),
                 Entry("compare", {"kind": "mixed"}),
             ],

@@ -13,7 +13,7 @@ import numpy as np
 
 from ae_models.names import names_not_in
 from aeops.data.sources.row_values import cell_text
-from aeops.data.sources.texts import JSON_SUFFIXES, Records, list_text_files, read_records
+from aeops.data.sources.texts import JSON_SUFFIXES, MAX_LINE_BYTES, Records, list_text_files, read_records
 from aeops.errors import DataError, UsageError
 from aeops.intake.common_sections import data_section, gate_section, threshold_section
 from aeops.intake.proposal import Choices, Proposal, Understanding, find_name, names_among, source_path, split_labels
@@ -113,7 +113,7 @@ def _json_rows(path: Path) -> list[Mapping[str, Any]]:
     try:
         with decode_errors(), opener(path, "rb") as stream:
             for _ in range(LOOKED_LINES):
-                line = stream.readline(16 * 2**20)
+                line = stream.readline(MAX_LINE_BYTES)
                 if not line:
                     break
                 try:
@@ -180,6 +180,10 @@ def _describe(
     for title, key in (("ids", source.id), ("groups", source.group)):
         if key is not None:
             understood.facts.append((title, key))
+    length = _sample_length(lengths)
+    cut = sum(one > length for one in lengths)
+    if cut:
+        understood.oddities.append(f"{cut:,} texts are longer than {length:,} bytes, and will be cut there")
     empty = len(records.texts) - len(texts)
     if empty:
         understood.oddities.append(f"{empty:,} texts are empty, and will be set aside")
@@ -208,10 +212,9 @@ def _recipe(
     bad_share = bad / max(1, len(records.texts) + len(records.set_aside))
     normal = count_normal(sum(label_counts.values()) if labels else len(texts), label_counts, anomalies)
     sizes = split_sizes(int(normal * (1 - bad_share)))
-    lengths = np.array(list(map(utf8_length, texts)))
-    longest = float(np.quantile(lengths, 0.95))
-    length = next((one for one in LENGTHS if one >= longest), LENGTHS[-1])
-    cut = int((lengths > length).sum())
+    lengths = list(map(utf8_length, texts))
+    length = _sample_length(lengths)
+    cut = sum(one > length for one in lengths)
     proposal = Proposal(understood, f"{understood.source}", f"Texts of {understood.source}.")
     shape_reason = f"bytes of UTF-8; {cut:,} of {len(texts):,} texts are longer, and cut at the border of a character"
     proposal.entries = [
@@ -225,6 +228,12 @@ def _recipe(
         gate_section(bool(anomalies)),
     ]
     return proposal
+
+
+def _sample_length(lengths: Sequence[int]) -> int:
+    """Return the bytes of a sample: the least of LENGTHS that 95 % of the texts fit into, or the largest."""
+    longest = float(np.quantile(lengths, 0.95))
+    return next((one for one in LENGTHS if one >= longest), LENGTHS[-1])
 
 
 def _source_entries(source: TextsSource, has_labels: bool) -> list[Entry]:

@@ -341,3 +341,14 @@ def test_settings_that_cannot_be_are_mistakes_of_the_recipe(
     project.project.recipe_file("parts").write_text(yaml.safe_dump(keys))
     with pytest.raises(UsageError, match=message):
         project.recipe("parts")
+
+
+def test_the_code_is_half_of_what_is_rebuilt_and_not_of_what_is_missing(project: NewProject, tmp_path: Path) -> None:
+    """Eight columns that may lack values are eight numbers: a code of as many would teach nothing, and PCA would be perfect."""
+    draw = np.random.default_rng(0)
+    values = pd.DataFrame(draw.normal(size=(300, 8))).add_prefix("m")
+    values.mask(draw.random(values.shape) < 0.1).to_parquet(tmp_path / "gaps.parquet")
+    assert project.new("gaps", tmp_path / "gaps.parquet", "--yes")[0] == 0
+    keys = project.keys("gaps")
+    assert keys["model"]["bottleneck"]["size"] == 4
+    assert keys["evaluate"]["pca_components"] == 4

@@ -194,12 +194,15 @@ def _read_archive(path: Path, recipe: Recipe) -> "tuple[dict[str, Any], np.ndarr
     from ae_models.names import names_not_in
     from aeops.data.sources.samples import repair_hint
     from aeops.kinds.decoding import DecodeError, decode_errors
+    from aeops.kinds.unpacking import require_archive_size
 
     source: TableSource = recipe.data.source
     specs = recipe.fit.input.columns
     names = [source.samples] + ([] if source.labels is None else [source.labels])
     try:
         # Not row by row, as archives of pictures are read: tables of ADBench lie column by column, and fit.
+        with decode_errors():
+            require_archive_size(path, source.path)
         with decode_errors(), np.load(path, allow_pickle=False) as archive:
             missing = names_not_in(names, archive.files)
             if missing:
