@@ -1,6 +1,7 @@
 """`ae new` on addresses: a web server, an SQLite database by its URL, and what may not stand in a recipe."""
 
 import re
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 from intake_project import NewProject
 
-from aeops.data.sources import remote
+from aeops.data.sources import remote, stored_files
 from aeops.data.sources.catalogue import source_digest
 from aeops.errors import DataError, TransientError
 from aeops.recipe.addresses import address_errors
@@ -99,16 +100,11 @@ def test_an_address_with_a_secret_is_refused_and_not_repeated(project: NewProjec
     assert re.search(message, reason)
 
 
-def test_a_store_whose_library_is_missing_names_the_package(project: NewProject) -> None:
-    pytest.importorskip("fsspec")
-    try:
-        __import__("s3fs")
-    except ImportError:
-        code, _, errors = project.new("x", "s3://bucket/folder", "--yes")
-        assert code == 2
-        assert "s3:// needs the package s3fs: type pip install s3fs" in errors
-    else:
-        pytest.skip("s3fs is installed")
+def test_a_store_whose_library_is_missing_names_the_package(project: NewProject, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gcsfs", None)  # as where it is not installed
+    code, _, errors = project.new("x", "gs://bucket/folder", "--yes")
+    assert code == 2
+    assert "gs:// needs the package gcsfs: type pip install gcsfs" in errors
 
 
 def test_all_files_of_a_store_are_fetched_and_none_outside_of_its_folder(tmp_path: Path) -> None:
@@ -120,4 +116,4 @@ def test_all_files_of_a_store_are_fetched_and_none_outside_of_its_folder(tmp_pat
     folder = remote.fetch_address("memory://bucket/data", tmp_path)
     assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.csv")) == ["a.csv", "deep/b.csv"]
     with pytest.raises(DataError, match="outside of the folder"):
-        remote._relative_name("bucket/data/../other/c.csv", "bucket/data")
+        stored_files.relative_name("bucket/data/../other/c.csv", "bucket/data")
