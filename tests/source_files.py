@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from data_project import shared_data
+from image_folders import encoded
 from PIL import Image
 from shipped_digits import shipped_digits
 
 TILES = 1000
 ROWS = 100_000
-ARTICLES = 890
 
 
 def write_tiles(folder: Path) -> None:
@@ -63,7 +63,7 @@ def write_news(file: Path) -> None:
         articles = list(csv.DictReader(packed))
     lines = []
     for article in articles:
-        row = {"id": article["id"], "subject": article["category"], "text": article["document"]}
+        row = {"id": article["id"], "category": article["category"], "text": article["document"]}
         lines.append(json.dumps(row, ensure_ascii=False))
     file.write_text("\n".join(lines), encoding="utf-8")
 
@@ -86,8 +86,6 @@ def heart_rates() -> pd.DataFrame:
 
 def digit_files() -> dict[str, bytes]:
     """Return 800 PNG files of digits: name -> content."""
-    from image_folders import encoded
-
     images, _ = shipped_digits()
     chosen = np.random.default_rng(0).permutation(len(images))[:800]
     return {f"stamp-{number:04d}.png": encoded(Image.fromarray(images[place, 0]), "PNG") for number, place in enumerate(chosen)}

@@ -352,3 +352,29 @@ def test_the_code_is_half_of_what_is_rebuilt_and_not_of_what_is_missing(project:
     keys = project.keys("gaps")
     assert keys["model"]["bottleneck"]["size"] == 4
     assert keys["evaluate"]["pca_components"] == 4
+
+
+def test_normal_and_one_other_value_are_labels_and_among_several_it_is_said(project: NewProject, tmp_path: Path) -> None:
+    parts = frame().drop(columns="class")
+    parts["state"] = np.where(np.arange(len(parts)) % 10, "Normal", "pathologic")
+    parts["load"] = np.array(["low", "normal", "high"])[np.arange(len(parts)) % 3]
+    parts.to_parquet(tmp_path / "states.parquet")
+    assert project.new("states", tmp_path / "states.parquet", "--yes")[0] == 0
+    recipe = project.recipe("states")
+    assert (recipe.label_names, recipe.data.novelty) == (("Normal", "pathologic"), (1,))
+    assert "load" in [column.name for column in recipe.fit.input.columns]
+    parts.drop(columns="state").to_parquet(tmp_path / "loads.parquet")
+    _, printed, _ = project.new("loads", tmp_path / "loads.parquet", "--yes")
+    assert "load has the value normal among others: if it says what is normal, --labels load" in printed
+
+
+def test_numbers_that_a_tool_wrote_as_texts_are_numbers_and_codes_stay_texts(project: NewProject, tmp_path: Path) -> None:
+    parts = frame()
+    parts["length"] = parts["length"].astype(str)
+    parts["zip"] = [f"0{number % 7}123" for number in range(len(parts))]
+    parts.to_parquet(tmp_path / "texts.parquet")
+    code, printed, errors = project.new("texts", tmp_path / "texts.parquet", "--yes")
+    assert (code, errors) == (0, "")
+    types = {column.name: column.type for column in project.recipe("texts").fit.input.columns}
+    assert (types["length"], types["zip"]) == ("number", "category")
+    np.testing.assert_allclose(project.samples("texts").array[:]["length"], frame()["length"])
