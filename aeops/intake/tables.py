@@ -205,7 +205,10 @@ def _recipe(
         _train_section(roles.kept, sizes.train),
         Entry(
             "evaluate",
-            [Entry("pca_components", _code_size(roles.kept), "baselines, measured beside the model"), Entry("neighbours", 5)],
+            [
+                Entry("pca_components", _component_count(roles.kept), "baselines, measured beside the model"),
+                Entry("neighbours", 5),
+            ],
         ),
         gate_section(bool(anomalies)),
     ]
@@ -293,6 +296,11 @@ def _value_count(kept: Sequence[ColumnProfile]) -> int:
 
 def _code_size(kept: Sequence[ColumnProfile]) -> int:
     return max(1, min(LARGEST_CODE, _value_count(kept) // 2))
+
+
+def _component_count(kept: Sequence[ColumnProfile]) -> int:
+    """Return the components of the PCA beside the model: as many as its code has, and no more than the table has columns."""
+    return min(_code_size(kept), len(kept))
 
 
 def _model_sections(kept: Sequence[ColumnProfile], train_count: int) -> list[Entry]:

@@ -373,7 +373,7 @@ def test_numbers_that_a_tool_wrote_as_texts_are_numbers_and_codes_stay_texts(pro
     parts["length"] = parts["length"].astype(str)
     parts["zip"] = [f"0{number % 7}123" for number in range(len(parts))]
     parts.to_parquet(tmp_path / "texts.parquet")
-    code, printed, errors = project.new("texts", tmp_path / "texts.parquet", "--yes")
+    code, _, errors = project.new("texts", tmp_path / "texts.parquet", "--yes")
     assert (code, errors) == (0, "")
     types = {column.name: column.type for column in project.recipe("texts").fit.input.columns}
     assert (types["length"], types["zip"]) == ("number", "category")
