@@ -4,7 +4,6 @@ A recipe is proposed for clean data; then the data becomes dirty, and the source
 """
 
 import io
-import json
 import os
 import re
 import sqlite3
@@ -16,13 +15,13 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from image_folders import encoded, png_bomb, textures, write_images
 from intake_project import NewProject, make_project
 from PIL import Image
+from source_rows import ROWS, article, articles_file, parts, readings, write_csv, write_parquet, write_sqlite
 
 from aeops.data.sources import archive, table_files, texts
 from aeops.data.sources.samples import SourceSamples
@@ -30,7 +29,6 @@ from aeops.errors import AeError
 from aeops.kinds import pictures, unpacking
 from aeops.kinds.table_rows import MISTYPED
 
-ROWS = 120
 LIMIT = 20_000  # bytes or cells that the tests allow, where a limit is of gigabytes
 
 
@@ -54,39 +52,6 @@ class Dirt:
 
 
 # ---------------------------------------------------------------- rows
-
-
-def parts() -> pd.DataFrame:
-    """Return rows of parts with an id, a label, a number, a category and a date."""
-    draw = np.random.default_rng(0)
-    hours = pd.to_timedelta(draw.integers(0, 9000, ROWS), unit="h")
-    return pd.DataFrame(
-        {
-            "part_id": [f"p{number:04d}" for number in range(ROWS)],
-            "length": draw.normal(50, 2, ROWS),
-            "colour": draw.choice(["red", "green", "blue"], ROWS),
-            "made": (pd.Timestamp("2026-01-01") + hours).strftime("%Y-%m-%d %H:%M:%S"),
-            "class": np.where(np.arange(ROWS) % 10 == 0, "bad", "good"),
-        }
-    )
-
-
-def write_csv(frame: pd.DataFrame, path: Path) -> None:
-    frame.to_csv(path, index=False)
-
-
-def write_parquet(frame: pd.DataFrame, path: Path) -> None:
-    """Write rows; a column with a text among its numbers is one of texts, as a tool that exports it makes it."""
-    for name in frame.columns:
-        if frame[name].dtype == object and name != "part_id":
-            frame[name] = frame[name].map(lambda cell: cell if cell is None else str(cell))
-    frame.to_parquet(path, index=False)
-
-
-def write_sqlite(frame: pd.DataFrame, path: Path) -> None:
-    path.unlink(missing_ok=True)
-    with closing(sqlite3.connect(path)) as connection:
-        frame.to_sql("parts", connection, index=False)
 
 
 WRITERS = {"csv": write_csv, "parquet": write_parquet, "sqlite": write_sqlite}
@@ -209,14 +174,6 @@ SQLITE_DIRT = ROW_DIRT | {
 # ---------------------------------------------------------------- readings over time
 
 
-def readings() -> pd.DataFrame:
-    draw = np.random.default_rng(0)
-    times = pd.Timestamp("2026-01-01") + pd.to_timedelta(np.arange(600) * 60, unit="s")
-    values = np.sin(np.arange(600) / 20) + draw.normal(0, 0.05, 600)
-    state = np.where(np.arange(600) < 570, "normal", "fault")
-    return pd.DataFrame({"time": times.strftime("%Y-%m-%d %H:%M:%S"), "current": values.round(4), "state": state})
-
-
 def swapped(path: Path) -> None:
     lines = path.read_text().splitlines()
     lines[100], lines[101] = lines[101], lines[100]
@@ -238,15 +195,6 @@ SERIES_DIRT = {
 
 
 # ---------------------------------------------------------------- texts
-
-
-WORDS = ["the", "team", "won", "the", "match", "after", "a", "late", "goal", "in", "the", "second", "half"]
-
-
-def article(number: int, **changes: object) -> bytes:
-    words = np.random.default_rng(number).permutation(WORDS)
-    topic = "sport" if number % 3 else "money"
-    return json.dumps({"url": f"u{number}", "body": f"{' '.join(words)} {number}", "topic": topic} | changes).encode()
 
 
 def added(content: bytes) -> Callable[[Path], None]:
@@ -387,7 +335,7 @@ CLEAN: dict[str, Callable[[Path], None]] = {
     "parts.parquet": lambda path: write_parquet(parts(), path),
     "parts.sqlite": lambda path: write_sqlite(parts(), path),
     "series.csv": lambda path: write_csv(readings(), path),
-    "news.jsonl": lambda path: void(path.write_bytes(b"\n".join(map(article, range(ROWS))))),
+    "news.jsonl": articles_file,
     "images.npz": save_npz(digits()),
     "pictures": write_images_of_parts,
 }
