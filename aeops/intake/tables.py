@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ae_models.spec import CATEGORY
+from aeops.data.sources.files import links_beside
 from aeops.data.sources.table_columns import TableColumns
 from aeops.data.sources.table_files import list_table_files, read_table_files
 from aeops.data.sources.table_text import plain_numbers, unpack
@@ -43,6 +44,8 @@ def propose_table(path: Path, root: Path, dataset: str, choices: Choices) -> Pro
     """
     understood = Understanding("table", source_path(path, root, choices), 0)
     files = list_table_files(path, str(path))
+    if path.is_dir():
+        understood.name_links(links_beside(files))
     source = draft_source(files, understood, choices)
     table = read_table_files(files, source)
     return propose_rows(table, source, understood, dataset, choices, len(files))

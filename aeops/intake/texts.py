@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ae_models.names import names_not_in
+from aeops.data.sources.files import links_beside
 from aeops.data.sources.row_values import cell_text
 from aeops.data.sources.texts import JSON_SUFFIXES, MAX_LINE_BYTES, Records, list_text_files, read_records
 from aeops.errors import DataError, UsageError
@@ -57,6 +58,7 @@ def propose_texts(path: Path, root: Path, dataset: str, choices: Choices, dialec
     understood = Understanding("text", source_path(path, root, choices), 0)
     if path.is_dir():
         files, source = list_text_files(path), TextsSource(understood.source, unit="file")
+        understood.name_links(links_beside(files))
     elif is_json_lines(path):
         files, source = {path.name: path}, _json_source(path, understood, choices)
     elif choices.text is not None:

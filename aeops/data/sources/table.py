@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ae_models.mappings import map_values, values_at
 from aeops.data.judged_samples import NamedLabels
-from aeops.data.sources.files import fetched_path, source_file, source_folder
+from aeops.data.sources.files import fetched_path, links_beside, source_file, source_folder
 from aeops.errors import DataError
 from aeops.files import file_sha256
 from aeops.project import Project
@@ -106,7 +106,7 @@ def _file_samples(files: dict[str, Path], recipe: Recipe, given_labels: NamedLab
         given_labels.apply(labels, problems, lambda row: _row_title(table, row, ids))
     if ids is not None:
         problems |= id_problems(ids, problems, recipe.on_duplicate)
-    set_aside = dict(table.set_aside)
+    set_aside = dict(table.set_aside) | ({} if "rows" in files else links_beside(files))
     set_aside |= {_row_title(table, row, ids): reason for row, reason in sorted(problems.items())}
     kept = np.array(rows_that_stay(len(rows), problems, ids), np.int64)
     require_kept(kept, set_aside, recipe)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import stat
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -49,10 +50,12 @@ def unpack(path: Path) -> bytes:
     with zipfile.ZipFile(path) as archive:
         names = _file_names(archive)
         if len(names) != 1 or not names[0].lower().endswith(TEXT_SUFFIXES):
-            raise DataError(f"expected one text file in the archive, got {', '.join(names[:5]) or 'none'}")
+            raise DataError(f"{path.name}: expected one text file in the archive, got {', '.join(names[:5]) or 'none'}")
+        if stat.S_ISLNK(archive.getinfo(names[0]).external_attr >> 16):
+            raise DataError(f"{path.name}: the file {names[0]!r} in it is a link")
         parts = PurePosixPath(names[0].replace("\\", "/")).parts
         if ".." in parts or parts[0] == "/":
-            raise DataError(f"the archive's file {names[0]!r} leads out of it")
+            raise DataError(f"{path.name}: the file {names[0]!r} in it leads out of it")
         with archive.open(names[0]) as stream:
             return read_limited(stream)
 

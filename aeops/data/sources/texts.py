@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ae_models.mappings import map_values, values_at, without_zeros
 from aeops.data.judged_samples import NamedLabels
-from aeops.data.sources.files import fetched_path, source_file, source_folder
+from aeops.data.sources.files import fetched_path, links_beside, source_file, source_folder
 from aeops.errors import DataError
 from aeops.files import file_sha256
 from aeops.project import Project
@@ -223,7 +223,7 @@ def _samples(records: Records, files: dict[str, Path], recipe: Recipe, project: 
     if source.id is not None:
         ids = list(map(cell_text, records.cells["id"]))
         problems |= id_problems(ids, problems, recipe.on_duplicate)
-    set_aside = dict(records.set_aside)
+    set_aside = dict(records.set_aside) | (links_beside(files) if source.unit == "file" else {})
     for row, reason in sorted(problems.items()):
         set_aside[records.names[row]] = reason
     kept = rows_that_stay(len(records.texts), problems, ids)
