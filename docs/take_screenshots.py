@@ -21,6 +21,11 @@ from aeops.project import find_project
 DOCS = Path(__file__).parent
 CHROMIUM = "/usr/bin/chromium"
 WIDE, PHONE = 1400, 400
+REPLACE_TEXT = """([text, shown]) => {
+    const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (walk.nextNode()) walk.currentNode.data = walk.currentNode.data.replaceAll(text, shown);
+}"""
+SHOW_ALARMS = "document.querySelector('#study-series_alarms')?.scrollIntoView({behavior: 'instant'})"
 REPORT_HEIGHT = 1500
 COLOURS = 128  # of a stored picture: pages are flat, so it shows no loss and is a quarter as large
 
@@ -90,9 +95,25 @@ def take_shots(browser: Any, shots: list[Shot], folder: Path) -> list[Path]:
     return files
 
 
-def take_reports(reports: Mapping[str, Path], folder: Path) -> list[Path]:
-    """Take the pictures of reports, name -> file, and return their files in `folder`."""
-    return _take([Shot(name, file.resolve().as_uri(), height=REPORT_HEIGHT) for name, file in reports.items()], folder)
+def take_reports(reports: Mapping[str, Path], folder: Path, names: Mapping[str, str] | None = None) -> list[Path]:
+    """Take the pictures of reports; that of a series shows its alarms over time.
+
+    Args:
+        reports: name of the picture -> file.
+        folder: of the pictures.
+        names: text of the reports, such as a folder of this machine -> what stands in the pictures.
+
+    Returns:
+        The files.
+    """
+
+    def prepare(opened: Any) -> None:
+        for text, shown in (names or {}).items():
+            opened.evaluate(REPLACE_TEXT, [text, shown])
+        opened.evaluate(SHOW_ALARMS)
+
+    shots = [Shot(name, file.resolve().as_uri(), height=REPORT_HEIGHT, prepare=prepare) for name, file in reports.items()]
+    return _take(shots, folder)
 
 
 def _take(shots: list[Shot], folder: Path) -> list[Path]:

@@ -8,7 +8,7 @@ from checkout import ROOT
 
 PAGE = ROOT / "docs" / "own-data-examples.md"
 SECTION = re.compile(r"^## (?P<title>.+?)\n.*?^```console\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
-NUMBER = re.compile(r"\d[\d.,:]*")
+FIGURE = re.compile(r"\b[0-9a-f]{12}\b|\d[\d.,:]*")  # checksums, numbers, times
 LEFT_OUT = "..."
 
 
@@ -45,7 +45,7 @@ def without_figures(line: str) -> str:
     >>> without_figures("train      8.1 s · 4 epochs")
     'train # s · # epochs'
     """
-    return " ".join(NUMBER.sub("#", line).split())
+    return " ".join(FIGURE.sub("#", line).split())
 
 
 def missing_lines(step: Step, output: str) -> list[str]:

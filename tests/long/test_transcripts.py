@@ -18,7 +18,7 @@ from source_files import digit_files, heart_rates, machine_rows, write_digits, w
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 SERVER = "db.example.org"  # as the page calls it
-HOME = "/home/me"  # likewise
+HOME, PROJECT = "/home/me", "mine"  # likewise
 PICTURED = ("tiles", "plant", "taxi")
 MOST_COMMANDS = 3
 LARGEST_PICTURE = 150_000  # bytes
@@ -71,6 +71,7 @@ class Person:
         for step in steps:
             done = self.shell.run("ae", *map(self._here, step.arguments), cwd=self.project)
             output = (done.stderr + done.stdout).replace(str(self.shell.home), HOME)
+            output = output.replace(str(self.project), f"{HOME}/{PROJECT}")
             for page_text, own_text in self.addresses.items():
                 output = output.replace(own_text, page_text)
             printed += f"$ ae {' '.join(step.arguments)}\n{output}"
@@ -92,7 +93,8 @@ class Person:
         chromium = Path(script.CHROMIUM)
         if not chromium.exists():
             pytest.skip(f"the transcript ran; no {chromium} for the picture of its report")
-        [file] = script.take_reports({f"own-{name}": report}, self.project.parent)
+        names = {str(self.shell.home): HOME}
+        [file] = script.take_reports({f"own-{name}": report}, self.project.parent, names)
         assert file.stat().st_size < LARGEST_PICTURE
         taken, shown = Image.open(file), Image.open(ROOT / "docs" / file.name)
         assert taken.size == shown.size
