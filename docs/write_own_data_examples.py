@@ -11,7 +11,7 @@ from pathlib import Path
 PAGE = Path(__file__).parent / "own-data-examples.md"
 BLOCK = re.compile(r"^```console\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 LEFT_OUT = "..."
-# First words of the lines that are shown, of each command; `steps` are those of a run, once each has its seconds.
+# Titles of the lines that are shown, of each command; steps of a run are shown with their seconds, and not as they begin.
 SHOWN = {
     "init": ("next",),
     "new": (
@@ -35,9 +35,12 @@ def shorten(command: str, lines: list[str]) -> list[str]:
     shown: list[str] = []
     columns = 0
     for line in lines:
-        word = line.split(" ")[0]
-        columns += word == "column"
-        if word in SHOWN[command] or STEP.match(line) or (word == "column" and columns <= COLUMNS):
+        title = line.split("  ")[0]
+        columns += title == "column"
+        is_first_column = command == "new" and title == "column" and columns <= COLUMNS
+        if line.endswith(f" {LEFT_OUT}"):
+            continue  # a step of a run begins
+        if title in SHOWN[command] or STEP.match(line) or is_first_column:
             shown.append(line)
         elif not shown or shown[-1] != LEFT_OUT:
             shown.append(LEFT_OUT)
