@@ -2,14 +2,16 @@
 
 import gzip
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from aeops.errors import DataError
 
 MAX_UNPACKED_BYTES = 8 * 2**30  # that one file may unpack to: a few kilobytes may unpack to any size
+FETCHED_ROWS = 10_000  # at a time
 MAX_CELLS = 2**31  # of a file of columns: equal values take next to nothing there, and eight bytes each in memory
+MAX_ROW_CELLS = 2**27  # of the rows of a database, which come as objects of some 60 bytes each
 MAX_STREAMED_BYTES = 256 * 2**30  # of an archive whose arrays are never in memory as a whole
 
 
@@ -78,6 +80,24 @@ def require_cell_count(rows: int, columns: int) -> None:
     """Raise DataError where a file of so many rows and columns does not fit into memory."""
     if rows * columns > MAX_CELLS:
         raise DataError(f"it holds {rows:,} rows of {columns:,} columns, expected at most {MAX_CELLS:,} cells: split it")
+
+
+def fetch_rows(fetch_some: Callable[[int], Sequence[Any]], columns: int) -> list[Any]:
+    """Return the rows of a query, fetched some at a time; raise DataError where there are too many, as of a query without end.
+
+    Args:
+        fetch_some: returns at most so many further rows, none at the end.
+        columns: of the rows.
+    """
+    rows: list[Any] = []
+    while some := fetch_some(FETCHED_ROWS):
+        rows += some
+        if len(rows) * columns > MAX_ROW_CELLS:
+            raise DataError(
+                f"the query returns more than {MAX_ROW_CELLS:,} cells: ask for fewer rows or columns (data.source.query), or "
+                "write them to Parquet"
+            )
+    return rows
 
 
 def read_arrow_file(path: Path) -> Any:

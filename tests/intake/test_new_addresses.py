@@ -18,6 +18,7 @@ from intake_project import NewProject
 from aeops.data.sources import remote, stored_files
 from aeops.data.sources.catalogue import source_digest
 from aeops.errors import DataError, TransientError
+from aeops.kinds import unpacking
 from aeops.recipe.addresses import address_errors
 
 
@@ -80,6 +81,26 @@ def test_rows_of_a_database_by_its_url_are_read_whatever_their_order(project: Ne
     assert project.keys("x")["data"]["source"]["query"] == query
     assert len(project.samples("x").array) == (rows()["kind"] == "x").sum()
     engine.dispose()
+
+
+def test_a_query_without_end_and_texts_that_are_none_are_refused_and_no_fault_of_the_server(
+    project: NewProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = f"sqlite:///{tmp_path / 'shop.db'}"
+    engine = sa.create_engine(address)
+    rows().to_sql("sold", engine, index=False)
+    monkeypatch.setattr(unpacking, "MAX_ROW_CELLS", 100_000)
+    query = "with recursive n(i) as (select 1 union all select i + 1 from n) select i, i * 2 as j from n"
+    for origin in (address, str(tmp_path / "shop.db")):
+        code, _, errors = project.new("x", origin, "--yes", "--query", query)
+        assert code == 3
+        assert "the query returns more than 100,000 cells" in errors
+    with engine.begin() as connection:
+        connection.execute(sa.text("update sold set kind = cast(x'72e464' as text) where rowid = 5"))
+    engine.dispose()
+    code, _, errors = project.new("x", address, "--yes")
+    assert code == 3
+    assert "the rows cannot be read: Could not decode to UTF-8 column 'kind'" in errors
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,6 @@ def test_the_page_says_what_was_printed_whatever_the_figures() -> None:
                 "next       type something",
                 "...",
                 "next       ae run plant",
-                "...",
                 "ingest 2.2 s · 100 samples",
                 "took       61.3 s",
             ],

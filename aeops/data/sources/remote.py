@@ -16,6 +16,7 @@ from aeops.data.sources.server_errors import server_errors
 from aeops.data.sources.stored_files import fetch_files
 from aeops.errors import DataError, UsageError
 from aeops.files import atomic_folder, data_sha256
+from aeops.kinds.unpacking import fetch_rows
 from aeops.recipe.addresses import MARK, is_database_address
 
 if TYPE_CHECKING:
@@ -83,12 +84,13 @@ def read_rows(address: str, table: str | None, query: str | None) -> "pd.DataFra
             if engine.dialect.name == "postgresql":
                 connection.execute(sa.text("set transaction read only"))
             try:
-                result = connection.execute(statement)
+                names, rows = _execute(connection, statement)
             except sa.exc.ProgrammingError as error:
                 raise DataError(f"the database refuses the query: {_first_line(error)}") from None
-            if not result.returns_rows:
-                raise DataError("the query returns no rows: expected a select")
-            names, rows = list(result.keys()), result.fetchall()
+            except sa.exc.OperationalError as error:
+                if engine.dialect.name != "sqlite":
+                    raise  # of a server: it has gone
+                raise DataError(f"the rows cannot be read: {_first_line(error)}") from None
             connection.rollback()
     finally:
         engine.dispose()
@@ -97,6 +99,15 @@ def read_rows(address: str, table: str | None, query: str | None) -> "pd.DataFra
     if len(set(names)) < len(names):
         raise DataError(f"expected columns of different names, got {', '.join(names)}: rename them by `as` in the query")
     return pd.DataFrame(cells_by_column(names, rows))
+
+
+def _execute(connection: Any, statement: Any) -> tuple[list[str], list[Any]]:
+    """Return the names of the columns and the rows of a statement."""
+    result = connection.execute(statement)
+    if not result.returns_rows:
+        raise DataError("the query returns no rows: expected a select")
+    names = list(result.keys())
+    return names, fetch_rows(result.fetchmany, len(names))
 
 
 def _engine(address: str) -> Any:
