@@ -17,7 +17,7 @@ from aeops.intake.image_model import evaluate_section, image_validate_section, m
 from aeops.intake.image_probe import ValueRange
 from aeops.intake.proposal import Choices, Proposal, Understanding, find_name, source_path, split_labels
 from aeops.intake.recipe_text import Entry
-from aeops.intake.sizing import count_normal, split_sizes
+from aeops.intake.sizing import count_anomalies, count_normal, split_sizes
 from aeops.intake.tables import propose_rows, propose_table
 from aeops.intake.wording import format_counts
 from aeops.kinds.decoding import DecodeError, decode_errors
@@ -254,7 +254,7 @@ def _propose_images(found: FoundArrays, understood: Understanding, path: Path, d
         threshold_section(sizes),
         train_section(shape, sizes.train),
         evaluate_section(sizes.train, has_masks=False),
-        gate_section(bool(anomalies)),
+        gate_section(count_anomalies(labels, anomalies)),
     ]
     return proposal
 

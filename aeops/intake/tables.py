@@ -17,7 +17,7 @@ from aeops.intake.common_sections import data_section, gate_section, threshold_s
 from aeops.intake.proposal import Choices, Proposal, Understanding, source_path, split_labels
 from aeops.intake.recipe_text import Entry, list_entries
 from aeops.intake.series import find_series, propose_series, refusal_reason
-from aeops.intake.sizing import batch_for, count_normal, epochs_for, split_sizes, threads_for
+from aeops.intake.sizing import batch_for, count_anomalies, count_normal, epochs_for, split_sizes, threads_for
 from aeops.intake.text_dialect import find_dialect
 from aeops.intake.wording import format_counts, format_reasons
 from aeops.kinds.decoding import DecodeError, decode_errors
@@ -213,7 +213,7 @@ def _recipe(
                 Entry("neighbours", 5),
             ],
         ),
-        gate_section(bool(anomalies)),
+        gate_section(count_anomalies(roles.label_counts, anomalies)),
     ]
     return proposal
 

@@ -19,7 +19,7 @@ from aeops.errors import DataError, UsageError
 from aeops.intake.common_sections import data_section, gate_section, threshold_section
 from aeops.intake.proposal import Choices, Proposal, Understanding, find_name, names_among, source_path, split_labels
 from aeops.intake.recipe_text import Entry
-from aeops.intake.sizing import SplitSizes, batch_for, count_normal, split_sizes
+from aeops.intake.sizing import SplitSizes, batch_for, count_anomalies, count_normal, split_sizes
 from aeops.intake.wording import format_counts, format_reasons, utf8_length
 from aeops.kinds.decoding import DecodeError, decode_errors
 from aeops.kinds.text import describe_text
@@ -227,7 +227,7 @@ def _recipe(
         threshold_section(sizes),
         _train_section(sizes),
         Entry("evaluate", {}, "no baselines are measured on texts"),
-        gate_section(bool(anomalies)),
+        gate_section(count_anomalies(label_counts, anomalies)),
     ]
     return proposal
 

@@ -24,7 +24,7 @@ from aeops.errors import DataError, UsageError
 from aeops.kinds.decoding import DecodeError, decode_errors, read_file_content
 from aeops.kinds.samples import SampleSpec
 from aeops.kinds.table_cells import CATEGORY_BYTES, EXPECTED, ParsedColumn, codes_of, holds_texts_alone, parse_column
-from aeops.kinds.unpacking import read_arrow_file, read_gzip
+from aeops.kinds.unpacking import UnpackedSizeError, read_arrow_file, read_gzip
 
 CSV_SUFFIXES, PARQUET_SUFFIX = (".csv", ".csv.gz"), ".parquet"
 MISTYPED = "(mistyped)"  # field of a dataset's rows; no column of a recipe may have this name
@@ -161,6 +161,8 @@ def read_columns_file(path: Path, name: str) -> tuple[dict[str, Any], bool]:
             return columns_of_arrow(read_arrow_file(path)), False
     except DecodeError as error:
         raise DataError(f"{name}: not readable as {'CSV in UTF-8' if is_csv else 'Parquet'} ({error}): write it again") from error
+    except UnpackedSizeError as error:
+        raise DataError(f"{name}: {error}") from error
 
 
 def read_csv_columns(content: bytes) -> dict[str, Any]:

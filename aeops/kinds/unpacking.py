@@ -15,6 +15,10 @@ MAX_ROW_CELLS = 2**27  # of the rows of a database, which come as objects of som
 MAX_STREAMED_BYTES = 256 * 2**30  # of an archive whose arrays are never in memory as a whole
 
 
+class UnpackedSizeError(DataError):
+    """A file stands for more than may be held; the message does not name it."""
+
+
 def read_gzip(path: Path) -> bytes:
     """Return the bytes that a gzip file unpacks to.
 
@@ -55,7 +59,7 @@ def require_unpacked_size(count: int, most: int | None = None) -> None:
     """Raise DataError where so many bytes are more than `most`, by default MAX_UNPACKED_BYTES."""
     limit = MAX_UNPACKED_BYTES if most is None else most
     if count > limit:
-        raise DataError(f"it unpacks to more than {limit:,} bytes: unpack it and split it")
+        raise UnpackedSizeError(f"it unpacks to more than {limit:,} bytes: unpack it and split it")
 
 
 def require_archive_size(path: Path, name: str, most: int | None = None) -> None:
@@ -72,14 +76,14 @@ def require_archive_size(path: Path, name: str, most: int | None = None) -> None
         size = sum(member.file_size for member in archive.infolist())
     try:
         require_unpacked_size(size, most)
-    except DataError as error:
+    except UnpackedSizeError as error:
         raise DataError(f"{name}: {error}") from error
 
 
 def require_cell_count(rows: int, columns: int) -> None:
     """Raise DataError where a file of so many rows and columns does not fit into memory."""
     if rows * columns > MAX_CELLS:
-        raise DataError(f"it holds {rows:,} rows of {columns:,} columns, expected at most {MAX_CELLS:,} cells: split it")
+        raise UnpackedSizeError(f"it holds {rows:,} rows of {columns:,} columns, expected at most {MAX_CELLS:,} cells: split it")
 
 
 def fetch_rows(fetch_some: Callable[[int], Sequence[Any]], columns: int) -> list[Any]:
@@ -93,7 +97,7 @@ def fetch_rows(fetch_some: Callable[[int], Sequence[Any]], columns: int) -> list
     while some := fetch_some(FETCHED_ROWS):
         rows += some
         if len(rows) * columns > MAX_ROW_CELLS:
-            raise DataError(
+            raise UnpackedSizeError(
                 f"the query returns more than {MAX_ROW_CELLS:,} cells: ask for fewer rows or columns (data.source.query), or "
                 "write them to Parquet"
             )

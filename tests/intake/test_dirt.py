@@ -3,6 +3,7 @@
 A recipe is proposed for clean data; then the data becomes dirty, and the source is read as a run reads it.
 """
 
+import gzip
 import io
 import os
 import re
@@ -25,7 +26,7 @@ from source_rows import ROWS, article, articles_file, parts, readings, write_csv
 
 from aeops.data.sources import archive, table_files, texts
 from aeops.data.sources.samples import SourceSamples
-from aeops.errors import AeError
+from aeops.errors import AeError, DataError
 from aeops.kinds import pictures, unpacking
 from aeops.kinds.table_rows import MISTYPED
 
@@ -410,3 +411,37 @@ def test_what_is_bad_is_named_with_its_reason_and_the_rest_goes_on(
     for name, reason in dirt.set_aside.items():
         assert reason in found[name]
     assert len(samples.array) >= before - len(dirt.set_aside) - dirt.lost
+
+
+def gzip_file(content: bytes) -> Callable[[Path], None]:
+    return lambda path: void(path.write_bytes(gzip.compress(content)))
+
+
+SMALL_FILES_OF_MANY_BYTES: dict[str, Callable[[Path], None]] = {
+    "parts.csv.gz": gzip_file(parts().to_csv(index=False).encode()),
+    "series.csv.gz": gzip_file(readings().to_csv(index=False).encode()),
+    "news.jsonl.gz": gzip_file(b"\n".join(map(article, range(ROWS)))),
+    "rows.npz": lambda path: np.savez_compressed(path, X=np.arange(3000.0).reshape(-1, 5) % 97),
+    "parts.zip": lambda path: zip_file(path, parts().to_csv(index=False)),
+}
+
+
+def zip_file(path: Path, text: str) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("parts.csv", text)
+
+
+@pytest.mark.parametrize("name", SMALL_FILES_OF_MANY_BYTES)
+def test_what_unpacks_to_more_than_is_allowed_is_refused_by_look_and_by_run(
+    project: NewProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    path = tmp_path / name
+    SMALL_FILES_OF_MANY_BYTES[name](path)
+    assert project.new("x", path, "--yes")[0] == 0
+    monkeypatch.setattr(unpacking, "MAX_UNPACKED_BYTES", 3_000)
+    code, _, errors = project.new("y", path, "--yes")
+    assert code == 3
+    message = f"{name}.*unpacks to more than 3,000 bytes"
+    assert re.search(message, errors)
+    with pytest.raises(DataError, match=message):
+        project.samples("x")

@@ -378,3 +378,21 @@ def test_numbers_that_a_tool_wrote_as_texts_are_numbers_and_codes_stay_texts(pro
     types = {column.name: column.type for column in project.recipe("texts").fit.input.columns}
     assert (types["length"], types["zip"]) == ("number", "category")
     np.testing.assert_allclose(project.samples("texts").array[:]["length"], frame()["length"])
+
+
+@pytest.mark.parametrize(("every", "is_few"), [(10, False), (25, True)])
+def test_few_anomalies_do_not_compare_models(project: NewProject, tmp_path: Path, every: int, is_few: bool) -> None:
+    """A run refuses a comparison by fewer than 20 anomalies before it trains, so that a proposal must not ask for one."""
+    parts = frame()
+    parts["class"] = np.where(np.arange(len(parts)) % every == 0, "bad", "good")
+    parts.to_parquet(tmp_path / "parts.parquet")
+    assert project.new("parts", tmp_path / "parts.parquet", "--yes")[0] == 0
+    gate = project.keys("parts")["gate"]
+    assert ("switched_off" in gate.get("not_worse_than_champion", {})) == is_few
+    assert ("keeps_the_champions_power" in gate) == is_few
+
+
+def test_few_rows_leave_enough_to_test_by(project: NewProject, tmp_path: Path) -> None:
+    frame(120).drop(columns="class").to_parquet(tmp_path / "parts.parquet")
+    assert project.new("parts", tmp_path / "parts.parquet", "--yes")[0] == 0
+    assert project.keys("parts")["data"]["split"] == {"validation": 0.1, "calibration": 0.2, "test": 0.3}

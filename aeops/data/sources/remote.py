@@ -2,9 +2,8 @@
 
 What comes goes to the state folder, sources/remote/<hash of the address>, whole or not at all, and is read from there as any
 other file. It is fetched each time a run asks whether the source has changed, but for files of which the server says that they
-have not. Credentials are those that the libraries
-read from the environment (AWS_*, GOOGLE_APPLICATION_CREDENTIALS); of a database PGPASSWORD or AE_SQL_PASSWORD. They are never
-printed and never stored.
+have not. Credentials are those that the libraries read from the environment (AWS_*, GOOGLE_APPLICATION_CREDENTIALS); of a
+database PGPASSWORD or AE_SQL_PASSWORD. They are never printed and never stored.
 """
 
 import os

@@ -24,6 +24,7 @@ CHUNK_BYTES = 8 * 2**20
 CONNECTIONS = 16  # at a time: most of the time of a small file is waiting
 TAGS_FILE = ".fetched.json"  # in the folder: what the files are, so that both are of one fetch
 TAG_KEYS = ("ETag", "etag")
+WEAK_TAG = "W/"  # how a tag begins that two contents may have
 
 
 @dataclass(frozen=True)
@@ -92,9 +93,12 @@ def _list_files(store: Any, root: str) -> list[StoredFile]:
 
 
 def _describe(name: str, path: str, details: Mapping[str, Any]) -> StoredFile:
-    tags = [str(details[key]) for key in TAG_KEYS if details.get(key)]
-    size = details.get("size")
-    return StoredFile(name, path, tags[0] if tags else "", None if size is None else int(size))
+    tag, size = "", details.get("size")
+    for key in TAG_KEYS:
+        tag = tag or str(details.get(key) or "")
+    if tag.startswith(WEAK_TAG):
+        tag = ""
+    return StoredFile(name, path, tag, None if size is None else int(size))
 
 
 def relative_name(name: str, root: str) -> str:

@@ -114,7 +114,9 @@ def _read_file(name: str, path: Path, source: TableSource) -> TableColumns:
     except DecodeError as error:
         raise DataError(f"{name}: not readable as {kind} ({error}): is it whole, and what its name says?") from error
     except DataError as error:
-        raise error if str(error).startswith(f"{path.name}: ") else DataError(f"{name}: {error}") from error
+        if str(error).startswith(f"{path.name}: "):
+            raise
+        raise DataError(f"{name}: {error}") from error
 
 
 def _read_text(path: Path, source: TableSource) -> TableColumns:

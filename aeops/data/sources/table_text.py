@@ -13,7 +13,7 @@ import numpy as np
 from aeops.errors import DataError
 from aeops.kinds.decoding import read_file_content
 from aeops.kinds.table_rows import read_csv_columns
-from aeops.kinds.unpacking import read_gzip, read_limited
+from aeops.kinds.unpacking import UnpackedSizeError, read_gzip, read_limited
 from aeops.recipe.table_sources import TEXT_SUFFIXES, TextFormat
 
 MAX_CELL_CHARACTERS = 16 * 2**20  # of a cell; a file with a longer one is no file of rows
@@ -43,10 +43,15 @@ def unpack(path: Path) -> bytes:
         DataError: an archive holds several files, one whose name leads out of it, or more bytes than are allowed.
     """
     name = path.name.lower()
-    if name.endswith(".gz"):
-        return read_gzip(path)
-    if not name.endswith(".zip"):
-        return read_file_content(path)
+    try:
+        if name.endswith(".gz"):
+            return read_gzip(path)
+        return _unpack_zip(path) if name.endswith(".zip") else read_file_content(path)
+    except UnpackedSizeError as error:
+        raise DataError(f"{path.name}: {error}") from error
+
+
+def _unpack_zip(path: Path) -> bytes:
     with zipfile.ZipFile(path) as archive:
         names = _file_names(archive)
         if len(names) != 1 or not names[0].lower().endswith(TEXT_SUFFIXES):
