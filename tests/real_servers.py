@@ -3,18 +3,24 @@
 import base64
 import json
 import os
+import pwd
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+import pytest
 from checkout import FOREIGN, ROOT, wait_for
 
+from aeops.machine.network import find_free_port
 from aeops.machine.servers import is_healthy
 
 BIN = ROOT / "deploy" / "bin"
@@ -62,14 +68,75 @@ class Cluster:
     port: int
     secrets: Path
 
+    @property
+    def password(self) -> str:
+        """The administrator's."""
+        return (self.secrets / "postgres-password").read_text(encoding="utf-8").strip()
+
+    @property
+    def address(self) -> str:
+        """SQLAlchemy's, with the password."""
+        return f"postgresql+pg8000://postgres:{quote(self.password, safe='')}@127.0.0.1:{self.port}/postgres"
+
+    def wait_until_ready(self) -> None:
+        """Wait until the server takes connections."""
+        command = [str(self.programs / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        wait_for(lambda: subprocess.run(command, check=False).returncode == 0, BUSY)
+
     def run(self, program: str, *arguments: str) -> str:
         """One of PostgreSQL's client programs, as the administrator."""
-        password = (self.secrets / "postgres-password").read_text(encoding="utf-8").strip()
-        where = {"PGHOST": "127.0.0.1", "PGPORT": str(self.port), "PGUSER": "postgres", "PGPASSWORD": password}
+        where = {"PGHOST": "127.0.0.1", "PGPORT": str(self.port), "PGUSER": "postgres", "PGPASSWORD": self.password}
         command = [str(self.programs / program), *arguments]
         done = subprocess.run(command, env=os.environ | where, capture_output=True, text=True, timeout=BUSY, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout
+
+
+PROGRAMS = ("initdb", "postgres", "psql", "createdb", "pg_dump", "pg_restore")
+
+
+def find_postgres() -> Path:
+    """Return the folder of PostgreSQL's server programs; skip the test where they are absent."""
+    found = shutil.which("initdb")
+    places = [*sorted(Path("/usr/lib/postgresql").glob("*/bin")), *([Path(found).resolve().parent] if found else [])]
+    places = [place for place in places if all((place / name).exists() for name in PROGRAMS)]
+    if not places or shutil.which("setpriv") is None:
+        pytest.skip("no initdb (Debian: postgresql) or no setpriv (util-linux) here: nothing was tried on a real PostgreSQL")
+    return places[-1]
+
+
+def server_user() -> list[str]:
+    """Return what stands before PostgreSQL's commands: its server refuses to run as root."""
+    if os.geteuid() != 0:
+        return []
+    try:
+        pwd.getpwnam("postgres")
+    except KeyError:
+        pytest.skip("running as root, and there is no user postgres for PostgreSQL's server")
+    return ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+
+
+@contextmanager
+def postgres_cluster(secrets: Path) -> Iterator[Cluster]:
+    """Run Debian's PostgreSQL in a folder of its own until the block ends.
+
+    Args:
+        secrets: a folder with the file postgres-password.
+    """
+    programs, as_server, port = find_postgres(), server_user(), find_free_port()
+    with tempfile.TemporaryDirectory(prefix="postgres-") as name:  # pytest's folders are closed to other users
+        folder, password = Path(name), Path(name) / "password"
+        shutil.copy(secrets / "postgres-password", password)
+        folder.chmod(0o755)
+        if as_server:
+            shutil.chown(folder, "postgres")
+            shutil.chown(password, "postgres")
+        make = ["-D", f"{name}/data", "-U", "postgres", "--auth=scram-sha-256", f"--pwfile={password}", "--no-sync", "-E", "UTF8"]
+        subprocess.run([*as_server, programs / "initdb", *make, "--locale=C"], check=True, capture_output=True, timeout=BUSY)
+        where = ["-D", f"{name}/data", "-p", str(port), "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]
+        serve = [*as_server, str(programs / "postgres"), *where, "-c", "fsync=off"]
+        with started(serve, secrets.parent / "postgres.log", signal.SIGINT):
+            yield Cluster(programs, port, secrets)
 
 
 @dataclass(frozen=True)

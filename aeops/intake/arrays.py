@@ -1,6 +1,5 @@
 """Arrays in .npy and .npz files and in the IDX files of MNIST: what they hold, and the recipe that is proposed for them."""
 
-import gzip
 import math
 import struct
 from collections import Counter
@@ -18,11 +17,12 @@ from aeops.intake.image_model import evaluate_section, image_validate_section, m
 from aeops.intake.image_probe import ValueRange
 from aeops.intake.proposal import Choices, Proposal, Understanding, find_name, source_path, split_labels
 from aeops.intake.recipe_text import Entry
-from aeops.intake.sizing import count_normal, split_sizes
+from aeops.intake.sizing import count_anomalies, count_normal, split_sizes
 from aeops.intake.tables import propose_rows, propose_table
 from aeops.intake.wording import format_counts
 from aeops.kinds.decoding import DecodeError, decode_errors
 from aeops.kinds.npy_bytes import map_npy
+from aeops.kinds.unpacking import read_gzip, require_archive_size
 from aeops.recipe.sources import IDX_FILES, IDX_NAMES
 from aeops.recipe.table_sources import TableSource
 
@@ -131,6 +131,7 @@ def _labels_beside(path: Path) -> Path | None:
 
 
 def _find_npz(path: Path, understood: Understanding, choices: Choices) -> FoundArrays:
+    require_archive_size(path, str(path))
     with np.load(path, allow_pickle=False) as archive:
         arrays = dict(archive)
     understood.facts.append(("arrays", ", ".join(f"{name} {array.shape} {array.dtype}" for name, array in arrays.items())))
@@ -177,7 +178,7 @@ def _read_idx(folder: Path, name: str) -> np.ndarray:
     file = folder / name
     if not file.is_file():
         file = folder / f"{name}.gz"
-    content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+    content = read_gzip(file) if file.suffix == ".gz" else file.read_bytes()
     axes = content[3]
     shape = struct.unpack(f">{axes}I", content[4 : 4 + 4 * axes])
     return np.frombuffer(content, np.uint8, count=math.prod(shape), offset=4 + 4 * axes).reshape(shape)
@@ -253,7 +254,7 @@ def _propose_images(found: FoundArrays, understood: Understanding, path: Path, d
         threshold_section(sizes),
         train_section(shape, sizes.train),
         evaluate_section(sizes.train, has_masks=False),
-        gate_section(bool(anomalies)),
+        gate_section(count_anomalies(labels, anomalies)),
     ]
     return proposal
 

@@ -117,7 +117,15 @@ def _profile(name: str, cells: Any, plain: Any, from_text: bool) -> ColumnProfil
             return _profile_numbers(ColumnProfile(name), np.array(values, np.float64), is_boolean=True)
         if kinds and all(issubclass(kind, date) for kind in kinds):
             return _profile_dates(ColumnProfile(name), values, len(values))
+        from_text = kinds == {str} and _are_decimals(values)
     return _profile_texts(ColumnProfile(name), _stripped_texts(values), _stripped_texts(plain), from_text)
+
+
+def _are_decimals(cells: Iterable[Any]) -> bool:
+    """Return whether most texts are numbers with a point, which a tool wrote as texts; digits alone may be codes."""
+    texts = list(filter(None, cells))
+    decimals = sum(1 for text in texts if "." in text and _is_number(text))
+    return decimals > 0.5 * len(texts)
 
 
 def _without_nan(cells: Iterable[Any]) -> list[Any]:

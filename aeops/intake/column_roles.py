@@ -9,7 +9,7 @@ from ae_models.names import index_by_name, names_not_in
 from ae_models.spec import CATEGORY, DATE, INTEGER, NUMBER, join_names
 from aeops.errors import UsageError
 from aeops.intake.column_profile import MOST_CATEGORIES, ColumnProfile
-from aeops.intake.proposal import ANOMALY_NAMES, NORMAL_NAMES, Choices, Understanding
+from aeops.intake.proposal import ANOMALY_NAMES, NORMAL_NAMES, Choices, Understanding, names_among
 
 ID_NAMES = ("id", "uuid", "guid", "key", "index", "rowid", "row_id", "record", "serial", "no", "nr", "unnamed: 0", "")
 LABEL_NAMES = (
@@ -92,6 +92,8 @@ def find_roles(profiles: Sequence[ColumnProfile], count: int, choices: Choices, 
         roles.label_counts.pop("", None)
         if len(roles.label_counts) > MOST_LABELS:
             raise UsageError(f"--labels {roles.labels}: expected at most {MOST_LABELS} labels, got {len(roles.label_counts):,}")
+    elif choices.labels is None:
+        _hint_at_labels(profiles, understood)
     roles.identity = choices.identity or _id_column(profiles, count, roles)
     own = {roles.identity, roles.labels, roles.group}
     for profile in profiles:
@@ -110,6 +112,18 @@ def find_roles(profiles: Sequence[ColumnProfile], count: int, choices: Choices, 
                 f"rows with one {hint} may belong together: --group {hint} keeps them on one side of a split"
             )
     return roles
+
+
+def _hint_at_labels(profiles: Sequence[ColumnProfile], understood: Understanding) -> None:
+    """Name a column with a value such as normal among others: it may be the label, or a measurement of a few levels."""
+    for profile in profiles:
+        if profile.type != CATEGORY or profile.distinct > MOST_LABELS:
+            continue
+        found = names_among(sorted(set(profile.values)), NORMAL_NAMES)
+        if found:
+            understood.oddities.append(
+                f"{profile.name} has the value {found[0]} among others: if it says what is normal, --labels {profile.name}"
+            )
 
 
 def _group_hint(kept: Sequence[ColumnProfile], count: int) -> str | None:
@@ -141,11 +155,20 @@ def _label_column(profiles: Sequence[ColumnProfile], choices: Choices) -> str | 
             is_label = profile.name.lower() == wanted and 1 < profile.distinct <= MOST_LABELS
             if is_label and profile.type in (CATEGORY, INTEGER, "boolean"):
                 return profile.name
-    words = {*NORMAL_NAMES, *ANOMALY_NAMES}
     for profile in profiles:
-        if profile.type == CATEGORY and profile.distinct > 1 and set(map(str.lower, profile.values)) <= words | {""}:
+        if _names_states(profile):
             return profile.name
     return None
+
+
+def _names_states(profile: ColumnProfile) -> bool:
+    """Return whether the values of a column name normal and other states: known words alone, or normal and one other."""
+    if profile.type != CATEGORY or not 1 < profile.distinct <= MOST_LABELS:
+        return False
+    values = set(map(str.lower, profile.values)) - {""}
+    if values <= {*NORMAL_NAMES, *ANOMALY_NAMES}:
+        return True
+    return len(values) == 2 and not values.isdisjoint(NORMAL_NAMES)
 
 
 def _id_column(profiles: Sequence[ColumnProfile], count: int, roles: ColumnRoles) -> str | None:

@@ -6,6 +6,7 @@ from typing import Any
 from aeops.intake.proposal import label_values
 from aeops.intake.recipe_text import Entry
 from aeops.intake.sizing import SplitSizes
+from aeops.recipe.gate_rules import MIN_GROUPS, POWER
 
 SERVED_RULES = [
     Entry("onnx_equals_torch", {"metric": "export.max_difference", "at_most": 0.001}, "the exported model is the trained one"),
@@ -33,10 +34,18 @@ def data_section(
     return Entry("data", entries)
 
 
-def gate_section(has_anomalies: bool) -> Entry:
-    """Return the section gate: the rules that hold for every detector stand in docs/gates.md."""
+def gate_section(anomaly_count: int) -> Entry:
+    """Return the section gate: the rules that hold for every detector stand in docs/gates.md.
+
+    Args:
+        anomaly_count: groups of samples that are held out, by which two models may be compared; 0: there are none.
+    """
     entries = list(SERVED_RULES)
-    if has_anomalies:
+    if 0 < anomaly_count < MIN_GROUPS:
+        few = f"{anomaly_count} anomalies are too few to compare two models by: {MIN_GROUPS} are needed"
+        entries.insert(0, Entry("not_worse_than_champion", {"switched_off": few}, "take it out once there are more"))
+        entries.insert(1, Entry("keeps_the_champions_power", {"champion": POWER}, "models are compared by injected faults"))
+    if anomaly_count:
         reason = (
             "nobody knows yet whether a network ranks these anomalies better than PCA and kNN do. The report shows both; take "
             "this line out to let in only models that do, as is the rule of every detector"

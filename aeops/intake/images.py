@@ -16,7 +16,7 @@ from aeops.intake.image_model import evaluate_section, image_validate_section, m
 from aeops.intake.image_probe import ImageProbe, ValueRange, measure_images, probe_images
 from aeops.intake.proposal import Choices, Proposal, Understanding, source_path, split_labels
 from aeops.intake.recipe_text import Entry
-from aeops.intake.sizing import count_normal, fitting_side, split_sizes
+from aeops.intake.sizing import count_anomalies, count_normal, fitting_side, split_sizes
 from aeops.intake.wording import format_counts, format_reasons
 
 KEPT_SIDE = 64  # pixels; larger images are shrunk to it, as a first model trains in minutes then
@@ -220,7 +220,7 @@ def _recipe(
         threshold_section(sizes),
         train_section(rules.shape, sizes.train),
         evaluate_section(sizes.train, layout.masks is not None and bool(anomalies)),
-        gate_section(bool(anomalies)),
+        gate_section(count_anomalies(layout.counts, anomalies)),
     ]
     return proposal
 

@@ -118,11 +118,11 @@ def _propose_folder(folder: Path, root: Path, dataset: str, choices: Choices) ->
     from aeops.intake.arrays import is_idx_folder, propose_arrays
 
     listing = list_images(folder)
-    if is_idx_folder(folder):
-        return propose_arrays(folder, root, dataset, choices)
     if not (listing.images or listing.others):
         reasons = format_reasons(listing.problems, 3)
         raise DataError(f"{folder}: the folder is empty{f' but for what is left out: {reasons}' if reasons else ''}")
+    if is_idx_folder(folder):
+        return propose_arrays(folder, root, dataset, choices)
     if listing.others and all(name.lower().endswith(".txt") for name in listing.others) and not listing.images:
         samples = [folder / name for name in listing.others[:5]]
         if not all(map(_is_table, samples)):

@@ -1,6 +1,6 @@
 """What `ae new` understood of a person's data, and the recipe that it proposes for them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import filterfalse
 from pathlib import Path
@@ -12,6 +12,9 @@ from aeops.recipe.reader import MAX_LABEL_LENGTH, is_label_name
 
 NORMAL_NAMES = ("good", "ok", "normal", "healthy", "pass", "nominal", "benign", "inlier")  # labels that mean: no anomaly
 ANOMALY_NAMES = ("bad", "anomaly", "anomalous", "abnormal", "defect", "defective", "fault", "faulty", "fraud", "nok", "outlier")
+
+
+NAMED_LINKS = 3
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,13 @@ class Understanding:
     facts: list[tuple[str, str]] = field(default_factory=list)
     oddities: list[str] = field(default_factory=list)
     questions: list[Question] = field(default_factory=list)
+
+    def name_links(self, links: Collection[str]) -> None:
+        """Say which links of a folder are not followed."""
+        if links:
+            shown = ", ".join(list(links)[:NAMED_LINKS])
+            more = f" and {len(links) - NAMED_LINKS:,} more" if len(links) > NAMED_LINKS else ""
+            self.oddities.append(f"links, which are not followed: {shown}{more}; put the files themselves there")
 
 
 @dataclass

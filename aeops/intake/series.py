@@ -14,7 +14,7 @@ from aeops.intake.column_roles import ColumnRoles, machine_column, number_column
 from aeops.intake.common_sections import gate_section
 from aeops.intake.proposal import Choices, Proposal, Understanding, label_values, split_labels
 from aeops.intake.recipe_text import Entry, list_entries
-from aeops.intake.sizing import batch_for, epochs_for, threads_for
+from aeops.intake.sizing import batch_for, count_anomalies, epochs_for, threads_for
 from aeops.kinds.series_readings import CHANNEL_COLUMN, VALUE_COLUMN, Readings, is_long, read_columns
 from aeops.recipe.addresses import is_address
 from aeops.recipe.sources import SeriesSource
@@ -176,7 +176,7 @@ def propose_series(found: FoundSeries, understood: Understanding, roles: ColumnR
             _threshold_section(windows, found.every),
             _train_section(found, windows),
             Entry("evaluate", {"pca_components": _code_size(found, windows), "neighbours": 5}, "baselines beside the model"),
-            gate_section(bool(anomalies)),
+            gate_section(_anomaly_windows(roles, anomalies, windows)),
         ],
     )
 
@@ -243,6 +243,12 @@ def _format_minute(seconds: float) -> str:
 
 
 # ---------------------------------------------------------------- the recipe
+
+
+def _anomaly_windows(roles: ColumnRoles, anomalies: Sequence[str], windows: Windows) -> int:
+    """Return how many windows that share no step hold the steps with anomalies, at least one where there are some."""
+    steps = count_anomalies(roles.label_counts, anomalies)
+    return -(-steps // windows.length)
 
 
 def _data_section(dataset: str, path: str, roles: ColumnRoles, labels: Sequence[str], anomalies: Sequence[str]) -> Entry:

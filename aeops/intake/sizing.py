@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from aeops.errors import DataError
 
 LEAST_SAMPLES = 100  # fewer leave too little to train, to calibrate and to test
+FEW_SAMPLES = 200  # below which a fifth may be fewer normal test samples than two models can be compared by
 VALUES_SEEN = 40_000_000  # numbers that pass through a training, at most
 SAMPLES_SEEN = (8_000, 150_000)  # samples that pass through a training
 EPOCHS = (4, 60)
@@ -36,7 +37,12 @@ class SplitSizes:
 
 def count_normal(labelled_count: int, label_counts: Mapping[str, int], anomalies: Sequence[str]) -> int:
     """Return how many of the labelled samples have no label of an anomaly."""
-    return labelled_count - sum(label_counts[name] for name in anomalies)
+    return labelled_count - count_anomalies(label_counts, anomalies)
+
+
+def count_anomalies(label_counts: Mapping[str, int], anomalies: Sequence[str]) -> int:
+    """Return how many samples have a label of an anomaly."""
+    return sum(label_counts[name] for name in anomalies)
 
 
 def split_sizes(normal_count: int) -> SplitSizes:
@@ -51,7 +57,8 @@ def split_sizes(normal_count: int) -> SplitSizes:
             "threshold and a part tests it; bring more"
         )
     calibration = 0.2 if normal_count < 20_000 else 0.1
-    shares = {"validation": 0.1, "calibration": calibration, "test": calibration}
+    test = 0.3 if normal_count < FEW_SAMPLES else calibration
+    shares = {"validation": 0.1, "calibration": calibration, "test": test}
     calibration_count = int(normal_count * calibration)
     rate = next(rate for least, rate in RATES if calibration_count >= least)
     reason = (

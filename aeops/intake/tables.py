@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ae_models.spec import CATEGORY
+from aeops.data.sources.files import links_beside
 from aeops.data.sources.table_columns import TableColumns
 from aeops.data.sources.table_files import list_table_files, read_table_files
 from aeops.data.sources.table_text import plain_numbers, unpack
@@ -16,7 +17,7 @@ from aeops.intake.common_sections import data_section, gate_section, threshold_s
 from aeops.intake.proposal import Choices, Proposal, Understanding, source_path, split_labels
 from aeops.intake.recipe_text import Entry, list_entries
 from aeops.intake.series import find_series, propose_series, refusal_reason
-from aeops.intake.sizing import batch_for, count_normal, epochs_for, split_sizes, threads_for
+from aeops.intake.sizing import batch_for, count_anomalies, count_normal, epochs_for, split_sizes, threads_for
 from aeops.intake.text_dialect import find_dialect
 from aeops.intake.wording import format_counts, format_reasons
 from aeops.kinds.decoding import DecodeError, decode_errors
@@ -43,6 +44,8 @@ def propose_table(path: Path, root: Path, dataset: str, choices: Choices) -> Pro
     """
     understood = Understanding("table", source_path(path, root, choices), 0)
     files = list_table_files(path, str(path))
+    if path.is_dir():
+        understood.name_links(links_beside(files))
     source = draft_source(files, understood, choices)
     table = read_table_files(files, source)
     return propose_rows(table, source, understood, dataset, choices, len(files))
@@ -205,9 +208,12 @@ def _recipe(
         _train_section(roles.kept, sizes.train),
         Entry(
             "evaluate",
-            [Entry("pca_components", _code_size(roles.kept), "baselines, measured beside the model"), Entry("neighbours", 5)],
+            [
+                Entry("pca_components", _component_count(roles.kept), "baselines, measured beside the model"),
+                Entry("neighbours", 5),
+            ],
         ),
-        gate_section(bool(anomalies)),
+        gate_section(count_anomalies(roles.label_counts, anomalies)),
     ]
     return proposal
 
@@ -279,16 +285,25 @@ def _validate_section(count: int, bad_share: float) -> Entry:
 
 
 def _width(kept: Sequence[ColumnProfile]) -> int:
-    """Return about how many numbers a network reads of a row."""
-    width = 0
+    """Return about how many numbers a network reads of a row: its values, and whether each that may be missing is there."""
+    return _value_count(kept) + sum(profile.has_missing for profile in kept)
+
+
+def _value_count(kept: Sequence[ColumnProfile]) -> int:
+    """Return about how many numbers a network has to rebuild of a row: a category has one for each of its values."""
+    count = 0
     for profile in kept:
-        width += min(profile.distinct, 32) + 1 if profile.type == CATEGORY else 1
-        width += profile.has_missing
-    return width
+        count += min(profile.distinct, 32) if profile.type == CATEGORY else 1
+    return count
 
 
 def _code_size(kept: Sequence[ColumnProfile]) -> int:
-    return max(1, min(LARGEST_CODE, _width(kept) // 2))
+    return max(1, min(LARGEST_CODE, _value_count(kept) // 2))
+
+
+def _component_count(kept: Sequence[ColumnProfile]) -> int:
+    """Return the components of the PCA beside the model: as many as its code has, and no more than the table has columns."""
+    return min(_code_size(kept), len(kept))
 
 
 def _model_sections(kept: Sequence[ColumnProfile], train_count: int) -> list[Entry]:
@@ -306,7 +321,7 @@ def _model_sections(kept: Sequence[ColumnProfile], train_count: int) -> list[Ent
             [
                 Entry("corrupt", {"kind": "none"}),
                 Entry("encode", {"kind": "table", "widths": [hidden]}, f"about {width} numbers a row"),
-                Entry("bottleneck", {"kind": "identity", "size": size}, "half as many numbers, and 16 at most"),
+                Entry("bottleneck", {"kind": "identity", "size": size}, "half as many numbers as are rebuilt, and 16 at most"),
                 Entry("decode", {"kind": "dense", "widths": [hidden]}),
                 Entry("compare", {"kind": "mixed"}),
             ],

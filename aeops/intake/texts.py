@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 
 from ae_models.names import names_not_in
+from aeops.data.sources.files import links_beside
 from aeops.data.sources.row_values import cell_text
-from aeops.data.sources.texts import JSON_SUFFIXES, Records, list_text_files, read_records
+from aeops.data.sources.texts import JSON_SUFFIXES, MAX_LINE_BYTES, Records, list_text_files, read_records
 from aeops.errors import DataError, UsageError
 from aeops.intake.common_sections import data_section, gate_section, threshold_section
 from aeops.intake.proposal import Choices, Proposal, Understanding, find_name, names_among, source_path, split_labels
 from aeops.intake.recipe_text import Entry
-from aeops.intake.sizing import SplitSizes, batch_for, count_normal, split_sizes
+from aeops.intake.sizing import SplitSizes, batch_for, count_anomalies, count_normal, split_sizes
 from aeops.intake.wording import format_counts, format_reasons, utf8_length
 from aeops.kinds.decoding import DecodeError, decode_errors
 from aeops.kinds.text import describe_text
@@ -57,6 +58,7 @@ def propose_texts(path: Path, root: Path, dataset: str, choices: Choices, dialec
     understood = Understanding("text", source_path(path, root, choices), 0)
     if path.is_dir():
         files, source = list_text_files(path), TextsSource(understood.source, unit="file")
+        understood.name_links(links_beside(files))
     elif is_json_lines(path):
         files, source = {path.name: path}, _json_source(path, understood, choices)
     elif choices.text is not None:
@@ -113,7 +115,7 @@ def _json_rows(path: Path) -> list[Mapping[str, Any]]:
     try:
         with decode_errors(), opener(path, "rb") as stream:
             for _ in range(LOOKED_LINES):
-                line = stream.readline(16 * 2**20)
+                line = stream.readline(MAX_LINE_BYTES)
                 if not line:
                     break
                 try:
@@ -180,6 +182,10 @@ def _describe(
     for title, key in (("ids", source.id), ("groups", source.group)):
         if key is not None:
             understood.facts.append((title, key))
+    length = _sample_length(lengths)
+    cut = sum(one > length for one in lengths)
+    if cut:
+        understood.oddities.append(f"{cut:,} texts are longer than {length:,} bytes, and will be cut there")
     empty = len(records.texts) - len(texts)
     if empty:
         understood.oddities.append(f"{empty:,} texts are empty, and will be set aside")
@@ -208,10 +214,9 @@ def _recipe(
     bad_share = bad / max(1, len(records.texts) + len(records.set_aside))
     normal = count_normal(sum(label_counts.values()) if labels else len(texts), label_counts, anomalies)
     sizes = split_sizes(int(normal * (1 - bad_share)))
-    lengths = np.array(list(map(utf8_length, texts)))
-    longest = float(np.quantile(lengths, 0.95))
-    length = next((one for one in LENGTHS if one >= longest), LENGTHS[-1])
-    cut = int((lengths > length).sum())
+    lengths = list(map(utf8_length, texts))
+    length = _sample_length(lengths)
+    cut = sum(one > length for one in lengths)
     proposal = Proposal(understood, f"{understood.source}", f"Texts of {understood.source}.")
     shape_reason = f"bytes of UTF-8; {cut:,} of {len(texts):,} texts are longer, and cut at the border of a character"
     proposal.entries = [
@@ -222,9 +227,15 @@ def _recipe(
         threshold_section(sizes),
         _train_section(sizes),
         Entry("evaluate", {}, "no baselines are measured on texts"),
-        gate_section(bool(anomalies)),
+        gate_section(count_anomalies(label_counts, anomalies)),
     ]
     return proposal
+
+
+def _sample_length(lengths: Sequence[int]) -> int:
+    """Return the bytes of a sample: the least of LENGTHS that 95 % of the texts fit into, or the largest."""
+    longest = float(np.quantile(lengths, 0.95))
+    return next((one for one in LENGTHS if one >= longest), LENGTHS[-1])
 
 
 def _source_entries(source: TextsSource, has_labels: bool) -> list[Entry]:

@@ -92,7 +92,7 @@ class TableKind(KindDefaults):
         """
         columns, from_text = read_columns_file(path, str(path))
         try:
-            rows = rows_of_columns(columns, column_specs(spec), from_text)
+            rows = rows_of_columns(columns, column_specs(spec), from_text, from_file=True)
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
         numbers = NumberedNames(path.name, range(len(rows)))

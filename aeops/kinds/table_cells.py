@@ -51,6 +51,8 @@ def parse_column(column: ColumnSpec, cells: Sequence[Any] | np.ndarray, from_tex
         cells: (n,) numbers, texts, booleans, dates or None, in a list or an array.
         from_text: whether all cells are texts that stand for values, as in CSV; else "1" is no number.
     """
+    if column.type == CATEGORY:
+        return _parse_cells(column, cells.tolist() if isinstance(cells, np.ndarray) else cells, from_text)
     array = np.asarray(cells) if not isinstance(cells, np.ndarray) else cells
     if column.type in (NUMBER, INTEGER, DATE) and array.dtype.kind in "iuf":
         return _check_numbers(column, array.astype(np.float64))
@@ -65,6 +67,17 @@ def parse_column(column: ColumnSpec, cells: Sequence[Any] | np.ndarray, from_tex
         except ValueError:
             pass  # a missing word, or a cell that is no number: one by one
     return _parse_cells(column, array.tolist() if isinstance(cells, np.ndarray) else cells, from_text)
+
+
+def holds_texts_alone(column: ColumnSpec, cells: Any) -> bool:
+    """Return whether a file's column that should hold numbers, dates or booleans is one of texts.
+
+    A tool that finds a single text among the numbers of a column writes all of them as texts.
+    """
+    if column.type == CATEGORY or not isinstance(cells, list):
+        return False
+    kinds = {type(cell) for cell in cells}
+    return str in kinds and kinds <= {str, type(None)}
 
 
 def _check_numbers(column: ColumnSpec, values: np.ndarray) -> ParsedColumn:

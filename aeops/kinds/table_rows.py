@@ -8,7 +8,6 @@ does not matter.
 """
 
 import csv
-import gzip
 import io
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -24,7 +23,8 @@ from ae_models.spec import CATEGORY, ColumnSpec, join_names, suggest_match
 from aeops.errors import DataError, UsageError
 from aeops.kinds.decoding import DecodeError, decode_errors, read_file_content
 from aeops.kinds.samples import SampleSpec
-from aeops.kinds.table_cells import CATEGORY_BYTES, EXPECTED, ParsedColumn, codes_of, parse_column
+from aeops.kinds.table_cells import CATEGORY_BYTES, EXPECTED, ParsedColumn, codes_of, holds_texts_alone, parse_column
+from aeops.kinds.unpacking import UnpackedSizeError, read_arrow_file, read_gzip
 
 CSV_SUFFIXES, PARQUET_SUFFIX = (".csv", ".csv.gz"), ".parquet"
 MISTYPED = "(mistyped)"  # field of a dataset's rows; no column of a recipe may have this name
@@ -47,19 +47,25 @@ def require_columns(found: Sequence[str], columns: Sequence[ColumnSpec], what: s
     raise DataError(f"expected {what} with the column {named_missing}, got the columns {named_found or 'none'}{hint}")
 
 
-def rows_of_columns(columns: Mapping[str, Any], specs: Sequence[ColumnSpec], from_text: bool) -> np.ndarray:
+def rows_of_columns(
+    columns: Mapping[str, Any], specs: Sequence[ColumnSpec], from_text: bool, from_file: bool = False
+) -> np.ndarray:
     """Return columns by name as a model's rows, float64 (n, columns).
 
     Args:
         columns: name -> cells; further names are ignored.
         specs: of the model's columns.
         from_text: whether all cells are texts, as in CSV.
+        from_file: whether a column may hold its numbers as texts, as those of files do.
 
     Raises:
         DataError: no rows, a missing column, or a cell that is not of its column's type.
     """
     require_columns(list(columns), specs)
-    parsed = {spec.name: parse_column(spec, columns[spec.name], from_text) for spec in specs}
+    parsed = {}
+    for spec in specs:
+        cells = columns[spec.name]
+        parsed[spec.name] = parse_column(spec, cells, from_text or (from_file and holds_texts_alone(spec, cells)))
     require_typed(parsed, specs)
     if not len(parsed[specs[0].name].values):
         raise DataError("expected at least one sample, got none")
@@ -150,11 +156,13 @@ def read_columns_file(path: Path, name: str) -> tuple[dict[str, Any], bool]:
     try:
         with decode_errors():
             if is_csv:
-                content = read_file_content(path)
-                return read_csv_columns(gzip.decompress(content) if name.lower().endswith(".gz") else content), True
-            return read_parquet_columns(path), False
+                is_packed = name.lower().endswith(".gz")
+                return read_csv_columns(read_gzip(path) if is_packed else read_file_content(path)), True
+            return columns_of_arrow(read_arrow_file(path)), False
     except DecodeError as error:
         raise DataError(f"{name}: not readable as {'CSV in UTF-8' if is_csv else 'Parquet'} ({error}): write it again") from error
+    except UnpackedSizeError as error:
+        raise DataError(f"{name}: {error}") from error
 
 
 def read_csv_columns(content: bytes) -> dict[str, Any]:
@@ -174,13 +182,6 @@ def read_csv_columns(content: bytes) -> dict[str, Any]:
     return {name: np.array(table[name].to_pylist(), dtype=str) for name in names}
 
 
-def read_parquet_columns(source: Any) -> dict[str, Any]:
-    """Return the columns of Parquet."""
-    import pyarrow.parquet as pq
-
-    return columns_of_arrow(pq.read_table(source))
-
-
 def columns_of_arrow(table: Any) -> dict[str, Any]:
     """Return the columns of an Arrow table: numbers and dates as arrays, all others as lists of cells."""
     import pyarrow as pa
@@ -192,9 +193,21 @@ def columns_of_arrow(table: Any) -> dict[str, Any]:
             columns[name] = values.cast(pa.float64(), safe=False).to_numpy()
         elif pa.types.is_timestamp(kind) or pa.types.is_date(kind):
             columns[name] = values.cast(pa.timestamp("us"), safe=False).to_numpy()
+        elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+            columns[name] = list(map(_decoded_cell, values.to_pylist()))
         else:
             columns[name] = values.to_pylist()
     return columns
+
+
+def _decoded_cell(cell: bytes | None) -> str | bytes | None:
+    """Return bytes as the text that they are, as some tools write texts; bytes that are none stay, and are no category."""
+    if cell is None:
+        return None
+    try:
+        return cell.decode("utf-8")
+    except UnicodeDecodeError:
+        return cell
 
 
 # ---------------------------------------------------------------- a dataset's rows
@@ -222,7 +235,8 @@ def dataset_rows(columns: Mapping[str, Any], specs: Sequence[ColumnSpec], from_t
     rows = np.zeros(count, row_dtype(specs))
     problems: dict[int, list[str]] = {}
     for spec in specs:
-        parsed = parse_column(spec, _as_category(spec, columns[spec.name]), from_text)
+        cells = _as_category(spec, columns[spec.name])
+        parsed = parse_column(spec, cells, from_text or holds_texts_alone(spec, cells))
         rows[spec.name] = parsed.values
         for row, cell in parsed.mistyped.items():
             problems.setdefault(row, []).append(f"{spec.name}: {cell}")

@@ -3,46 +3,16 @@
 Nothing is installed: where PostgreSQL's server programs are absent, what needs them is skipped and says so.
 """
 
-import os
-import pwd
-import shutil
-import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from real_servers import BIN, BUSY, Cluster, Servers, clean, started, wait_until_answers
+from real_servers import BIN, BUSY, Cluster, Servers, clean, postgres_cluster, started, wait_until_answers
 
 from aeops.machine.network import find_free_port
-
-PROGRAMS = ("initdb", "postgres", "psql", "createdb", "pg_dump", "pg_restore")
-
-
-@pytest.fixture(scope="module")
-def programs() -> Path:
-    """The folder of PostgreSQL's server programs."""
-    found = shutil.which("initdb")
-    places = [*sorted(Path("/usr/lib/postgresql").glob("*/bin")), *([Path(found).resolve().parent] if found else [])]
-    places = [place for place in places if all((place / name).exists() for name in PROGRAMS)]
-    if not places or shutil.which("setpriv") is None:
-        pytest.skip("no initdb (Debian: postgresql) or no setpriv (util-linux) here: nothing was tried on a real PostgreSQL")
-    return places[-1]
-
-
-@pytest.fixture(scope="module")
-def as_server() -> list[str]:
-    """What stands before PostgreSQL's commands: its server refuses to run as root."""
-    if os.geteuid() != 0:
-        return []
-    try:
-        pwd.getpwnam("postgres")
-    except KeyError:
-        pytest.skip("running as root, and there is no user postgres for PostgreSQL's server")
-    return ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
 
 
 @pytest.fixture(scope="module")
@@ -54,21 +24,9 @@ def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def cluster(programs: Path, as_server: list[str], secrets: Path) -> Iterator[Cluster]:
-    port = find_free_port()
-    with tempfile.TemporaryDirectory(prefix="ae-postgres-") as name:  # pytest's folders are closed to other users
-        folder, password = Path(name), Path(name) / "password"
-        shutil.copy(secrets / "postgres-password", password)
-        folder.chmod(0o755)
-        if as_server:
-            shutil.chown(folder, "postgres")
-            shutil.chown(password, "postgres")
-        make = ["-D", f"{name}/data", "-U", "postgres", "--auth=scram-sha-256", f"--pwfile={password}", "--no-sync", "-E", "UTF8"]
-        subprocess.run([*as_server, programs / "initdb", *make, "--locale=C"], check=True, capture_output=True, timeout=BUSY)
-        where = ["-D", f"{name}/data", "-p", str(port), "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]
-        serve = [*as_server, str(programs / "postgres"), *where, "-c", "fsync=off"]
-        with started(serve, secrets.parent / "postgres.log", signal.SIGINT):
-            yield Cluster(programs, port, secrets)
+def cluster(secrets: Path) -> Iterator[Cluster]:
+    with postgres_cluster(secrets) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """`ae new` on addresses: a web server, an SQLite database by its URL, and what may not stand in a recipe."""
 
 import re
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,9 +15,10 @@ import pytest
 import sqlalchemy as sa
 from intake_project import NewProject
 
-from aeops.data.sources import remote
+from aeops.data.sources import remote, stored_files
 from aeops.data.sources.catalogue import source_digest
 from aeops.errors import DataError, TransientError
+from aeops.kinds import unpacking
 from aeops.recipe.addresses import address_errors
 
 
@@ -81,6 +83,26 @@ def test_rows_of_a_database_by_its_url_are_read_whatever_their_order(project: Ne
     engine.dispose()
 
 
+def test_a_query_without_end_and_texts_that_are_none_are_refused_and_no_fault_of_the_server(
+    project: NewProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = f"sqlite:///{tmp_path / 'shop.db'}"
+    engine = sa.create_engine(address)
+    rows().to_sql("sold", engine, index=False)
+    monkeypatch.setattr(unpacking, "MAX_ROW_CELLS", 100_000)
+    query = "with recursive n(i) as (select 1 union all select i + 1 from n) select i, i * 2 as j from n"
+    for origin in (address, str(tmp_path / "shop.db")):
+        code, _, errors = project.new("x", origin, "--yes", "--query", query)
+        assert code == 3
+        assert "the query returns more than 100,000 cells" in errors
+    with engine.begin() as connection:
+        connection.execute(sa.text("update sold set kind = cast(x'72e464' as text) where rowid = 5"))
+    engine.dispose()
+    code, _, errors = project.new("x", address, "--yes")
+    assert code == 3
+    assert "the rows cannot be read: Could not decode to UTF-8 column 'kind'" in errors
+
+
 @pytest.mark.parametrize(
     ("address", "message"),
     [
@@ -99,16 +121,11 @@ def test_an_address_with_a_secret_is_refused_and_not_repeated(project: NewProjec
     assert re.search(message, reason)
 
 
-def test_a_store_whose_library_is_missing_names_the_package(project: NewProject) -> None:
-    pytest.importorskip("fsspec")
-    try:
-        __import__("s3fs")
-    except ImportError:
-        code, _, errors = project.new("x", "s3://bucket/folder", "--yes")
-        assert code == 2
-        assert "s3:// needs the package s3fs: type pip install s3fs" in errors
-    else:
-        pytest.skip("s3fs is installed")
+def test_a_store_whose_library_is_missing_names_the_package(project: NewProject, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gcsfs", None)  # as where it is not installed
+    code, _, errors = project.new("x", "gs://bucket/folder", "--yes")
+    assert code == 2
+    assert "gs:// needs the package gcsfs: type pip install gcsfs" in errors
 
 
 def test_all_files_of_a_store_are_fetched_and_none_outside_of_its_folder(tmp_path: Path) -> None:
@@ -120,4 +137,4 @@ def test_all_files_of_a_store_are_fetched_and_none_outside_of_its_folder(tmp_pat
     folder = remote.fetch_address("memory://bucket/data", tmp_path)
     assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.csv")) == ["a.csv", "deep/b.csv"]
     with pytest.raises(DataError, match="outside of the folder"):
-        remote._relative_name("bucket/data/../other/c.csv", "bucket/data")
+        stored_files.relative_name("bucket/data/../other/c.csv", "bucket/data")

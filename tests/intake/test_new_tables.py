@@ -341,3 +341,58 @@ def test_settings_that_cannot_be_are_mistakes_of_the_recipe(
     project.project.recipe_file("parts").write_text(yaml.safe_dump(keys))
     with pytest.raises(UsageError, match=message):
         project.recipe("parts")
+
+
+def test_the_code_is_half_of_what_is_rebuilt_and_not_of_what_is_missing(project: NewProject, tmp_path: Path) -> None:
+    """Eight columns that may lack values are eight numbers: a code of as many would teach nothing, and PCA would be perfect."""
+    draw = np.random.default_rng(0)
+    values = pd.DataFrame(draw.normal(size=(300, 8))).add_prefix("m")
+    values.mask(draw.random(values.shape) < 0.1).to_parquet(tmp_path / "gaps.parquet")
+    assert project.new("gaps", tmp_path / "gaps.parquet", "--yes")[0] == 0
+    keys = project.keys("gaps")
+    assert keys["model"]["bottleneck"]["size"] == 4
+    assert keys["evaluate"]["pca_components"] == 4
+
+
+def test_normal_and_one_other_value_are_labels_and_among_several_it_is_said(project: NewProject, tmp_path: Path) -> None:
+    parts = frame().drop(columns="class")
+    parts["state"] = np.where(np.arange(len(parts)) % 10, "Normal", "pathologic")
+    parts["load"] = np.array(["low", "normal", "high"])[np.arange(len(parts)) % 3]
+    parts.to_parquet(tmp_path / "states.parquet")
+    assert project.new("states", tmp_path / "states.parquet", "--yes")[0] == 0
+    recipe = project.recipe("states")
+    assert (recipe.label_names, recipe.data.novelty) == (("Normal", "pathologic"), (1,))
+    assert "load" in [column.name for column in recipe.fit.input.columns]
+    parts.drop(columns="state").to_parquet(tmp_path / "loads.parquet")
+    _, printed, _ = project.new("loads", tmp_path / "loads.parquet", "--yes")
+    assert "load has the value normal among others: if it says what is normal, --labels load" in printed
+
+
+def test_numbers_that_a_tool_wrote_as_texts_are_numbers_and_codes_stay_texts(project: NewProject, tmp_path: Path) -> None:
+    parts = frame()
+    parts["length"] = parts["length"].astype(str)
+    parts["zip"] = [f"0{number % 7}123" for number in range(len(parts))]
+    parts.to_parquet(tmp_path / "texts.parquet")
+    code, _, errors = project.new("texts", tmp_path / "texts.parquet", "--yes")
+    assert (code, errors) == (0, "")
+    types = {column.name: column.type for column in project.recipe("texts").fit.input.columns}
+    assert (types["length"], types["zip"]) == ("number", "category")
+    np.testing.assert_allclose(project.samples("texts").array[:]["length"], frame()["length"])
+
+
+@pytest.mark.parametrize(("every", "is_few"), [(10, False), (25, True)])
+def test_few_anomalies_do_not_compare_models(project: NewProject, tmp_path: Path, every: int, is_few: bool) -> None:
+    """A run refuses a comparison by fewer than 20 anomalies before it trains, so that a proposal must not ask for one."""
+    parts = frame()
+    parts["class"] = np.where(np.arange(len(parts)) % every == 0, "bad", "good")
+    parts.to_parquet(tmp_path / "parts.parquet")
+    assert project.new("parts", tmp_path / "parts.parquet", "--yes")[0] == 0
+    gate = project.keys("parts")["gate"]
+    assert ("switched_off" in gate.get("not_worse_than_champion", {})) == is_few
+    assert ("keeps_the_champions_power" in gate) == is_few
+
+
+def test_few_rows_leave_enough_to_test_by(project: NewProject, tmp_path: Path) -> None:
+    frame(120).drop(columns="class").to_parquet(tmp_path / "parts.parquet")
+    assert project.new("parts", tmp_path / "parts.parquet", "--yes")[0] == 0
+    assert project.keys("parts")["data"]["split"] == {"validation": 0.1, "calibration": 0.2, "test": 0.3}

@@ -1,48 +1,22 @@
 """The built wheel in a clean environment: `ae init`, `run`, `dvc repro`, `up`, `rebuild` in an empty folder, with own parts."""
 
-import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import yaml
-from checkout import FOREIGN, ROOT
+from checkout import ROOT
 from documented_plugins import write_own_recipe, write_plugins
+from installed_wheel import Shell
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
-PIP = ["python3", "-m", "pip"]
 OF_TORCH = ("nvidia-", "cuda-", "triton==")  # which torch's build for GPUs pins itself
-CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # which pass to every process
 
 Ae = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    done = subprocess.run([*PIP, "wheel", "--no-deps", "--quiet", "-w", str(folder), str(ROOT)], capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"the wheel cannot be built here: {done.stderr.strip().splitlines()[-1:]}")
-    [file] = folder.glob("*.whl")
-    return file
-
-
-@pytest.fixture(scope="module")
-def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment with the wheel; its third-party packages are those of this environment, whose own code it does not see."""
-    folder = tmp_path_factory.mktemp("clean") / "environment"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
-    site = Path(sysconfig.get_path("purelib", "venv", {"base": str(folder), "platbase": str(folder)}))
-    (site / "others.pth").write_text(sysconfig.get_path("purelib"))
-    python = str(folder / "bin" / "python")
-    command = [*PIP, "--python", python, "install", "--quiet", "--no-deps", "--no-index", "--force-reinstall", str(wheel)]
-    subprocess.run(command, check=True, capture_output=True)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -53,12 +27,10 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(environment: Path, root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ae]:
     """Runs a program of the environment in the project, in a shell that knows nothing of it."""
-    variables = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path_factory.mktemp("home")), "COLUMNS": "200"}
-    variables |= {name: os.environ[name] for name in CERTIFICATES if name in os.environ and name not in FOREIGN}
+    shell = Shell(environment, tmp_path_factory.mktemp("home"))
 
     def run_program(program: str, *arguments: str, cwd: Path = root) -> "subprocess.CompletedProcess[str]":
-        command = [str(environment / "bin" / program), *arguments]
-        return subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, timeout=900, check=False)
+        return shell.run(program, *arguments, cwd=cwd)
 
     yield run_program
     if root.is_dir():

@@ -1,4 +1,7 @@
-"""From a folder of files to a champion: two commands, no file edited."""
+"""From a folder of files to a champion: three commands in an empty folder, no file edited.
+
+The small table is of every run of the suite; the others, and those of tests/long/test_transcripts.py, take minutes.
+"""
 
 import json
 from pathlib import Path
@@ -6,13 +9,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from checkout import Checkout, make_checkout
 from image_folders import dirt, encoded, textures, write_images
 from PIL import Image
 
 from aeops.bundle.detector import Detector
-
-pytestmark = pytest.mark.long
 
 
 def new_and_run(checkout: Checkout, name: str, origin: Path, *options: str) -> str:
@@ -26,6 +28,24 @@ def new_and_run(checkout: Checkout, name: str, origin: Path, *options: str) -> s
     return done.stdout
 
 
+def test_rows_of_a_small_table_become_a_champion_in_an_empty_folder(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    rows = pd.DataFrame(draw.normal(size=(260, 2)) @ draw.normal(size=(2, 5))).add_prefix("m")
+    rows["part_id"] = [f"p{number}" for number in range(260)]
+    rows["state"] = np.where(np.arange(260) % 20 == 7, "faulty", "good")
+    rows.loc[rows["state"] == "faulty", ["m0", "m1"]] += 6
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    (tmp_path / "mine").mkdir()
+    project = Checkout(tmp_path / "mine")
+    assert project.ae_in_process("init").returncode == 0
+    new_and_run(project, "parts", tmp_path / "rows.csv")
+    assert yaml.safe_load((project.root / "params.yaml").read_text())["recipes"].keys() == {"parts"}
+    scores = pd.read_parquet(project.root / "artifacts" / "parts" / "report" / "scores.parquet")
+    assert scores["id"].str.fullmatch(r"p\d+").all()
+    assert scores["novelty"].sum() == 13
+
+
+@pytest.mark.long
 def test_a_folder_of_images_with_dirt_becomes_a_champion_that_takes_raw_files(tmp_path: Path) -> None:
     folder, checkout = tmp_path / "shoes", make_checkout(tmp_path / "checkout")
     write_images(folder / "good", textures(500))
@@ -45,6 +65,7 @@ def test_a_folder_of_images_with_dirt_becomes_a_champion_that_takes_raw_files(tm
     assert np.isfinite(answer["score"]).all()
 
 
+@pytest.mark.long
 def test_rows_of_parquet_with_nulls_and_categories_become_a_champion(tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
     rows = pd.DataFrame({"a": draw.normal(100, 10, 900), "kind": draw.choice(["x", "y", "z"], 900)})
@@ -58,6 +79,7 @@ def test_rows_of_parquet_with_nulls_and_categories_become_a_champion(tmp_path: P
     assert scores["id"].str.fullmatch(r"p\d+").all()
 
 
+@pytest.mark.long
 def test_texts_of_json_lines_become_a_champion(tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
     subjects, verbs, things = (

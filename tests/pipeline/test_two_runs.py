@@ -1,5 +1,6 @@
 """Two recipes run at once in one project: both get champions, a killed one harms the other in nothing, a dataset is one run's."""
 
+import json
 import signal
 import subprocess
 import threading
@@ -59,13 +60,16 @@ def assert_whole(checkout: Checkout, *recipes: str) -> None:
     """Each recipe has a champion whose record is whole, an entry in data.dvc and its stages in dvc.lock."""
     entries = {entry["path"] for entry in yaml.safe_load((checkout.root / "data.dvc").read_text())["outs"] if "md5" in entry}
     stages = yaml.safe_load((checkout.root / "dvc.lock").read_text())["stages"]
-    stored = {file_sha256(file) for file in checkout.home.glob("mlflow/**/rebuild/*.*")}
+    records = {file_sha256(file): file for file in checkout.home.glob("mlflow/**/rebuild/lineage.json")}
     for name in recipes:
         assert f"data/{name}" in entries
         assert {f"{stage}@{name}" for stage in ("prepare", "train", "calibrate", "evaluate", "gate")} <= set(stages)
         [(version, aliases, tags)] = checkout.versions(name)
         assert (version, aliases) == ("1", ("challenger", "champion"))
-        assert {tags[f"file.{file}"] for file in ("dvc.lock", "data.dvc", "params.yaml")} <= stored, "what was stored was hashed"
+        record = records[tags["lineage.sha256"]]
+        lineage = json.loads(record.read_text())
+        for file in ("dvc.lock", "data.dvc", "params.yaml"):
+            assert lineage[f"file.{file}"] == file_sha256(record.with_name(file)), "what was stored was hashed"
 
 
 def test_two_first_runs_at_once_make_two_champions_and_a_dataset_is_used_by_one(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from aeops.data.sources.spool import rows_per_block
 from aeops.errors import DataError
 from aeops.kinds.decoding import DecodeError, decode_errors
 from aeops.kinds.npy_bytes import read_npy_header
+from aeops.kinds.unpacking import MAX_STREAMED_BYTES, require_archive_size
 from aeops.recipe.reader import Recipe
 
 
@@ -78,6 +79,8 @@ def find_array(archive_path: Path, source_path: str, name: str, recipe: Recipe) 
         DataError: no .npz file, no such array in it, or one that cannot be read row by row.
     """
     display_name = f"{source_path}: {name}"
+    with _unpack_errors(source_path, recipe):
+        require_archive_size(archive_path, source_path, MAX_STREAMED_BYTES)
     with _unpack_errors(source_path, recipe), zipfile.ZipFile(archive_path) as archive:
         names = [file_name.removesuffix(".npy") for file_name in archive.namelist()]
         if name not in names:

@@ -1,11 +1,15 @@
 """Finds the files that a source names. Standard library only."""
 
-from pathlib import Path
+import os
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
 
 from aeops.errors import DataError
 from aeops.project import Project
 from aeops.recipe.addresses import is_address
 from aeops.recipe.reader import Recipe
+
+LINK_REASON = "a link: links are not followed; put the file itself there"
 
 
 def fetched_path(recipe: Recipe, project: Project) -> Path | None:
@@ -36,6 +40,26 @@ def source_file(recipe: Recipe, project: Project, path: str, key: str) -> Path:
     if not file.is_file():
         raise DataError(f"{file}: expected a file, got a folder: {next_step}")
     return file
+
+
+def links_beside(files: Mapping[str, Path]) -> dict[str, str]:
+    """Return the links below the folder that files were listed in, which are left out -> the reason.
+
+    Args:
+        files: path below the folder -> file.
+    """
+    if not files:
+        return {}
+    name, file = next(iter(files.items()))
+    folder = file.parents[len(PurePosixPath(name).parts) - 1]
+    found = {}
+    for place, folders, names in os.walk(folder):
+        folders[:] = [one for one in folders if not one.startswith(".")]
+        for one in (*folders, *names):
+            path = Path(place, one)
+            if path.is_symlink() and not one.startswith("."):
+                found[path.relative_to(folder).as_posix()] = LINK_REASON
+    return dict(sorted(found.items()))
 
 
 def source_folder(project: Project, path: str, next_step: str) -> Path:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from aeops.data.sources.files import LINK_REASON
 from aeops.kinds.image_names import IMAGE_SUFFIXES
 
 SKIPPED_FOLDERS = ("__MACOSX",)  # what macOS adds to archives
@@ -62,7 +63,7 @@ def _walk(folder: Path, prefix: str, problems: dict[str, str]) -> Iterator[str]:
         if entry.name.startswith(".") or entry.name in SKIPPED_FOLDERS:
             continue
         if entry.is_symlink():
-            problems[name] = "a link: links are not followed; put the file itself there"
+            problems[name] = LINK_REASON
         elif entry.is_dir(follow_symlinks=False):
             yield from _walk(Path(entry.path), f"{name}/", problems)
         elif not entry.is_file(follow_symlinks=False):

@@ -1,31 +1,28 @@
 """Fetches what a source's address names: files of an object store or a web server, or the rows of a database.
 
 What comes goes to the state folder, sources/remote/<hash of the address>, whole or not at all, and is read from there as any
-other file. It is fetched anew each time a run asks whether the source has changed. Credentials are those that the libraries
-read from the environment (AWS_*, GOOGLE_APPLICATION_CREDENTIALS); of a database PGPASSWORD or AE_SQL_PASSWORD. They are never
-printed and never stored.
+other file. It is fetched each time a run asks whether the source has changed, but for files of which the server says that they
+have not. Credentials are those that the libraries read from the environment (AWS_*, GOOGLE_APPLICATION_CREDENTIALS); of a
+database PGPASSWORD or AE_SQL_PASSWORD. They are never printed and never stored.
 """
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aeops.errors import DataError, TransientError, UsageError
+from aeops.data.sources.server_errors import server_errors
+from aeops.data.sources.stored_files import fetch_files
+from aeops.errors import DataError, UsageError
 from aeops.files import atomic_folder, data_sha256
+from aeops.kinds.unpacking import fetch_rows
 from aeops.recipe.addresses import MARK, is_database_address
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MAX_FILES = 1_000_000
-MAX_BYTES = 256 * 2**30  # of all files of an address
-WEB_SCHEMES = ("http", "https")
-CHUNK_BYTES = 8 * 2**20
 ROWS_FILE = "rows.parquet"
 PASSWORD_VARIABLES = ("AE_SQL_PASSWORD", "PGPASSWORD")
-EXTRAS = {"s3": "s3fs", "gs": "gcsfs"}
 
 
 def fetch_address(address: str, home: Path, table: str | None = None, query: str | None = None) -> Path:
@@ -48,93 +45,8 @@ def fetch_address(address: str, home: Path, table: str | None = None, query: str
     if is_database_address(address):
         _fetch_rows(address, folder, table, query)
         return folder / ROWS_FILE
-    name = _fetch_files(address, folder)
+    name = fetch_files(address, folder)
     return folder / name if name is not None else folder
-
-
-@contextmanager
-def _server_errors(scheme: str) -> Iterator[None]:
-    """Turn what a client raises into one error without an address, a password or a key."""
-    try:
-        yield
-    except (DataError, UsageError, TransientError):
-        raise
-    except FileNotFoundError as error:
-        if _is_lost_connection(error):
-            raise _unreachable(scheme, error) from None
-        raise DataError(f"nothing lies at this {scheme}:// address: correct data.source.path") from error
-    except ImportError as error:
-        package = EXTRAS.get(scheme, getattr(error, "name", None) or "the driver")
-        raise UsageError(f"{scheme}:// needs the package {package}: type pip install {package}") from error
-    except Exception as error:  # noqa: BLE001 - each client raises classes of its own
-        raise _unreachable(scheme, error) from None
-
-
-def _is_lost_connection(error: BaseException) -> bool:
-    """Return whether a store calls a file missing because its server cannot be reached, as the web's does."""
-    cause: BaseException | None = error.__cause__ or error.__context__
-    while cause is not None:
-        if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError):
-            return True
-        cause = cause.__cause__ or cause.__context__
-    return False
-
-
-def _unreachable(scheme: str, error: Exception) -> TransientError:
-    return TransientError(
-        f"the {scheme}:// address could not be read ({type(error).__name__}): is the server up, and are the credentials in the "
-        "environment right?"
-    )
-
-
-# ---------------------------------------------------------------- files
-
-
-def _fetch_files(address: str, folder: Path) -> str | None:
-    """Fetch a file or all files below a folder; return the file's name, or None of a folder."""
-    import fsspec
-
-    scheme = address.partition(MARK)[0]
-    with _server_errors(scheme):
-        store, path = fsspec.core.url_to_fs(address)
-        # A web server has no folders, but for addresses that end so; and a file that it does not give fails when it is opened.
-        is_file = not path.endswith("/") if scheme in WEB_SCHEMES else store.isfile(path)
-        names = [path] if is_file else sorted(store.find(path))
-        if not names:
-            raise DataError(f"nothing lies at this {scheme}:// address: correct data.source.path")
-        if len(names) > MAX_FILES:
-            raise DataError(f"{len(names):,} files lie at this {scheme}:// address, expected at most {MAX_FILES:,}")
-        total = 0
-        with atomic_folder(folder) as scratch:
-            for name in names:
-                relative = PurePosixPath(name).name if is_file else _relative_name(name, path)
-                target = scratch / relative
-                target.parent.mkdir(parents=True, exist_ok=True)
-                total = _copy(store, name, target, total)
-        return PurePosixPath(path).name if is_file else None
-
-
-def _relative_name(name: str, root: str) -> str:
-    """Return a file's path below the folder that was asked for.
-
-    Raises:
-        DataError: it leads out of it.
-    """
-    relative = name.removeprefix(root.rstrip("/")).lstrip("/")
-    if ".." in PurePosixPath(relative).parts or not relative or MARK in relative:
-        raise DataError(f"a file lies outside of the folder that was asked for: {PurePosixPath(name).name!r}")
-    return relative
-
-
-def _copy(store: Any, name: str, target: Path, total: int) -> int:
-    """Copy a file; return the bytes copied so far with those of `total`."""
-    with store.open(name, "rb") as source, target.open("wb") as file:
-        while chunk := source.read(CHUNK_BYTES):
-            total += len(chunk)
-            if total > MAX_BYTES:
-                raise DataError(f"more than {MAX_BYTES:,} bytes lie at this address: copy the part that is needed")
-            file.write(chunk)
-    return total
 
 
 # ---------------------------------------------------------------- databases
@@ -145,7 +57,7 @@ def _fetch_rows(address: str, folder: Path, table: str | None, query: str | None
     from aeops.data.array_files import write_parquet
 
     scheme = address.partition(MARK)[0]
-    with _server_errors(scheme):
+    with server_errors(scheme):
         frame = read_rows(address, table, query)
         order = frame.astype(str).agg("\x1f".join, axis=1).sort_values(kind="stable").index
         with atomic_folder(folder) as scratch:
@@ -171,12 +83,13 @@ def read_rows(address: str, table: str | None, query: str | None) -> "pd.DataFra
             if engine.dialect.name == "postgresql":
                 connection.execute(sa.text("set transaction read only"))
             try:
-                result = connection.execute(statement)
+                names, rows = _execute(connection, statement)
             except sa.exc.ProgrammingError as error:
                 raise DataError(f"the database refuses the query: {_first_line(error)}") from None
-            if not result.returns_rows:
-                raise DataError("the query returns no rows: expected a select")
-            names, rows = list(result.keys()), result.fetchall()
+            except sa.exc.OperationalError as error:
+                if engine.dialect.name != "sqlite":
+                    raise  # of a server: it has gone
+                raise DataError(f"the rows cannot be read: {_first_line(error)}") from None
             connection.rollback()
     finally:
         engine.dispose()
@@ -185,6 +98,15 @@ def read_rows(address: str, table: str | None, query: str | None) -> "pd.DataFra
     if len(set(names)) < len(names):
         raise DataError(f"expected columns of different names, got {', '.join(names)}: rename them by `as` in the query")
     return pd.DataFrame(cells_by_column(names, rows))
+
+
+def _execute(connection: Any, statement: Any) -> tuple[list[str], list[Any]]:
+    """Return the names of the columns and the rows of a statement."""
+    result = connection.execute(statement)
+    if not result.returns_rows:
+        raise DataError("the query returns no rows: expected a select")
+    names = list(result.keys())
+    return names, fetch_rows(result.fetchmany, len(names))
 
 
 def _engine(address: str) -> Any:
@@ -213,7 +135,7 @@ def _select_all(engine: Any, table: str | None) -> Any:
 def only_table(address: str) -> str:
     """Return the name of the database's only table, where it has one."""
 
-    with _server_errors(address.partition(MARK)[0]):
+    with server_errors(address.partition(MARK)[0]):
         engine = _engine(address)
         try:
             return str(_only_name(engine))

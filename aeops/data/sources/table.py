@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ae_models.mappings import map_values, values_at
 from aeops.data.judged_samples import NamedLabels
-from aeops.data.sources.files import fetched_path, source_file, source_folder
+from aeops.data.sources.files import fetched_path, links_beside, source_file, source_folder
 from aeops.errors import DataError
 from aeops.files import file_sha256
 from aeops.project import Project
@@ -106,7 +106,7 @@ def _file_samples(files: dict[str, Path], recipe: Recipe, given_labels: NamedLab
         given_labels.apply(labels, problems, lambda row: _row_title(table, row, ids))
     if ids is not None:
         problems |= id_problems(ids, problems, recipe.on_duplicate)
-    set_aside = dict(table.set_aside)
+    set_aside = dict(table.set_aside) | ({} if "rows" in files else links_beside(files))
     set_aside |= {_row_title(table, row, ids): reason for row, reason in sorted(problems.items())}
     kept = np.array(rows_that_stay(len(rows), problems, ids), np.int64)
     require_kept(kept, set_aside, recipe)
@@ -194,12 +194,15 @@ def _read_archive(path: Path, recipe: Recipe) -> "tuple[dict[str, Any], np.ndarr
     from ae_models.names import names_not_in
     from aeops.data.sources.samples import repair_hint
     from aeops.kinds.decoding import DecodeError, decode_errors
+    from aeops.kinds.unpacking import require_archive_size
 
     source: TableSource = recipe.data.source
     specs = recipe.fit.input.columns
     names = [source.samples] + ([] if source.labels is None else [source.labels])
     try:
         # Not row by row, as archives of pictures are read: tables of ADBench lie column by column, and fit.
+        with decode_errors():
+            require_archive_size(path, source.path)
         with decode_errors(), np.load(path, allow_pickle=False) as archive:
             missing = names_not_in(names, archive.files)
             if missing:

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from aeops.data.sources.table_columns import TableColumns, whole
 from aeops.errors import DataError
+from aeops.kinds.unpacking import fetch_rows
 
 
 def database_tables(path: Path) -> list[str]:
@@ -43,7 +44,7 @@ def read_database(path: Path, table: str | None, query: str | None) -> TableColu
             if cursor.description is None:
                 raise DataError("the query returns no rows: expected a select")
             names = [column[0] for column in cursor.description]
-            return columns_of_rows(names, cursor.fetchall(), path.name)
+            return columns_of_rows(names, fetch_rows(cursor.fetchmany, len(names)), path.name)
         except sqlite3.Error as error:
             raise DataError(f"the query failed ({error}): {query[:200]}") from error
 

@@ -17,6 +17,7 @@ from aeops.data.sources.table_text import read_text_rows
 from aeops.errors import DataError
 from aeops.kinds.decoding import DecodeError, decode_errors
 from aeops.kinds.table_rows import columns_of_arrow
+from aeops.kinds.unpacking import read_arrow_file
 from aeops.recipe.table_sources import TableSource, table_format
 
 MAX_FILE_BYTES = 16 * 2**30  # of a file; larger ones are split first
@@ -113,6 +114,8 @@ def _read_file(name: str, path: Path, source: TableSource) -> TableColumns:
     except DecodeError as error:
         raise DataError(f"{name}: not readable as {kind} ({error}): is it whole, and what its name says?") from error
     except DataError as error:
+        if str(error).startswith(f"{path.name}: "):
+            raise
         raise DataError(f"{name}: {error}") from error
 
 
@@ -124,10 +127,9 @@ def _read_text(path: Path, source: TableSource) -> TableColumns:
 def _read_arrow(path: Path, source: TableSource) -> TableColumns:
     import pyarrow as pa
     import pyarrow.feather as pf
-    import pyarrow.parquet as pq
 
     if path.name.lower().endswith((".parquet", ".pq")):
-        table = pq.ParquetFile(path).read()
+        table = read_arrow_file(path)
     elif path.name.lower().endswith(".feather"):
         table = pf.read_table(path)
     else:

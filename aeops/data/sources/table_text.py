@@ -1,20 +1,23 @@
 """Text files of rows in the dialect that a recipe states: separators, code pages, lines before the header and behind the rows."""
 
 import csv
-import gzip
 import io
+import stat
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from aeops.errors import DataError
 from aeops.kinds.decoding import read_file_content
 from aeops.kinds.table_rows import read_csv_columns
+from aeops.kinds.unpacking import UnpackedSizeError, read_gzip, read_limited
 from aeops.recipe.table_sources import TEXT_SUFFIXES, TextFormat
 
-MAX_UNPACKED_BYTES = 8 * 2**30  # of a packed file: a few kilobytes may unpack to any size
+MAX_CELL_CHARACTERS = 16 * 2**20  # of a cell; a file with a longer one is no file of rows
+LONG_CELL = 512  # characters
 SHOWN_CHARACTERS = 60  # of a row, in a reason
 
 
@@ -40,20 +43,26 @@ def unpack(path: Path) -> bytes:
         DataError: an archive holds several files, one whose name leads out of it, or more bytes than are allowed.
     """
     name = path.name.lower()
-    if name.endswith(".gz"):
-        with gzip.open(path) as stream:
-            return _limited_read(stream)
-    if not name.endswith(".zip"):
-        return read_file_content(path)
+    try:
+        if name.endswith(".gz"):
+            return read_gzip(path)
+        return _unpack_zip(path) if name.endswith(".zip") else read_file_content(path)
+    except UnpackedSizeError as error:
+        raise DataError(f"{path.name}: {error}") from error
+
+
+def _unpack_zip(path: Path) -> bytes:
     with zipfile.ZipFile(path) as archive:
         names = _file_names(archive)
         if len(names) != 1 or not names[0].lower().endswith(TEXT_SUFFIXES):
-            raise DataError(f"expected one text file in the archive, got {', '.join(names[:5]) or 'none'}")
+            raise DataError(f"{path.name}: expected one text file in the archive, got {', '.join(names[:5]) or 'none'}")
+        if stat.S_ISLNK(archive.getinfo(names[0]).external_attr >> 16):
+            raise DataError(f"{path.name}: the file {names[0]!r} in it is a link")
         parts = PurePosixPath(names[0].replace("\\", "/")).parts
         if ".." in parts or parts[0] == "/":
-            raise DataError(f"the archive's file {names[0]!r} leads out of it")
+            raise DataError(f"{path.name}: the file {names[0]!r} in it leads out of it")
         with archive.open(names[0]) as stream:
-            return _limited_read(stream)
+            return read_limited(stream)
 
 
 def _file_names(archive: zipfile.ZipFile) -> list[str]:
@@ -63,13 +72,6 @@ def _file_names(archive: zipfile.ZipFile) -> list[str]:
         if not member.is_dir() and not member.filename.startswith("__MACOSX/"):
             names.append(member.filename)
     return names
-
-
-def _limited_read(stream: Any) -> bytes:
-    content: bytes = stream.read(MAX_UNPACKED_BYTES + 1)
-    if len(content) > MAX_UNPACKED_BYTES:
-        raise DataError(f"it unpacks to more than {MAX_UNPACKED_BYTES:,} bytes: unpack it and split it")
-    return content
 
 
 def decode_text(content: bytes, encoding: str) -> str:
@@ -84,36 +86,67 @@ def decode_text(content: bytes, encoding: str) -> str:
 
 def parse_rows(text: str, dialect: TextFormat) -> tuple[dict[str, Any], np.ndarray, dict[str, str]]:
     """Return the cells of a text by column, the number of each row, and what is no row; see `read_text_rows`."""
-    lines = io.StringIO(text, newline="")
-    for _ in range(dialect.skip_lines):
-        lines.readline()
-    reader = csv.reader(lines, delimiter=dialect.delimiter, quotechar=dialect.quote, strict=False)
-    records = list(filter(None, reader))
-    if dialect.footer_lines:
-        records = records[: -dialect.footer_lines]
-    if not records:
-        raise ValueError("it has no rows")
-    names = [f"c{place}" for place in range(len(records[0]))]
+    records = _read_records(text, dialect)
+    names = [f"c{place}" for place in range(len(records[0].cells))]
     if dialect.header:
-        names = [name.strip() or unnamed for name, unnamed in zip(records.pop(0), names, strict=True)]
+        names = [name.strip() or unnamed for name, unnamed in zip(records.pop(0).cells, names, strict=True)]
     if len(set(names)) < len(names):
         raise ValueError(f"expected columns of different names, got {', '.join(names)}")
     width, rows, kept, set_aside = len(names), [], [], dict[str, str]()
     for number, record in enumerate(records, 1):
-        if len(record) == width + 1 and not record[-1]:
-            record.pop()  # each line ends with a delimiter
-        if len(record) == width:
+        cells = record.cells
+        if len(cells) == width + 1 and not cells[-1]:
+            cells.pop()  # each line ends with a delimiter
+        if len(cells) == width:
             rows.append(number)
-            kept.append(record)
+            kept.append(cells)
         else:
-            shown = dialect.delimiter.join(record)[:SHOWN_CHARACTERS]
-            set_aside[f"row {number}"] = f"{len(record)} cells, expected {width}: {shown}"
+            set_aside[f"row {number}"] = _row_problem(record, width, dialect)
     if not kept:
         raise ValueError(f"none of {len(records):,} rows has {width} cells, as the header has")
-    columns = {}
-    for name, cells in zip(names, zip(*kept, strict=True), strict=True):
-        columns[name] = np.array(cells, dtype=str)
+    columns = {name: _column(cells) for name, cells in zip(names, zip(*kept, strict=True), strict=True)}
     return columns, np.array(rows), set_aside
+
+
+class _Record(NamedTuple):
+    """The cells of a row, and over how many lines of the file it goes."""
+
+    cells: list[str]
+    lines: int
+
+
+def _read_records(text: str, dialect: TextFormat) -> list[_Record]:
+    """Return the rows of a text with its header, without the lines before and behind them."""
+    lines = io.StringIO(text, newline="")
+    for _ in range(dialect.skip_lines):
+        lines.readline()
+    csv.field_size_limit(MAX_CELL_CHARACTERS)
+    reader = csv.reader(lines, delimiter=dialect.delimiter, quotechar=dialect.quote, strict=False)
+    records, before = [], 0
+    for cells in reader:
+        if cells:
+            records.append(_Record(cells, reader.line_num - before))
+        before = reader.line_num
+    if dialect.footer_lines:
+        records = records[: -dialect.footer_lines]
+    if not records:
+        raise ValueError("it has no rows")
+    return records
+
+
+def _row_problem(record: _Record, width: int, dialect: TextFormat) -> str:
+    shown = " ".join(dialect.delimiter.join(record.cells)[:SHOWN_CHARACTERS].split())
+    over = ""
+    if record.lines > 1:
+        over = f" over {record.lines:,} lines (is a quotation mark left open?)"
+    return f"{len(record.cells)} cells{over}, expected {width}: {shown}"
+
+
+def _column(cells: Sequence[str]) -> np.ndarray | list[str]:
+    """Return the cells of a column; as a list where one is long, as each of an array takes as much as the longest."""
+    if max(map(len, cells)) > LONG_CELL:
+        return list(cells)
+    return np.array(cells, dtype=str)
 
 
 def plain_numbers(cells: np.ndarray, dialect: TextFormat) -> np.ndarray:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ae_models.mappings import map_values, values_at, without_zeros
 from aeops.data.judged_samples import NamedLabels
-from aeops.data.sources.files import fetched_path, source_file, source_folder
+from aeops.data.sources.files import fetched_path, links_beside, source_file, source_folder
 from aeops.errors import DataError
 from aeops.files import file_sha256
 from aeops.project import Project
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from aeops.data.sources.samples import SourceSamples
 
 JSON_SUFFIXES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
-MAX_LINE_CHARACTERS = 16 * 2**20  # of a text; more is no text of one sample
+MAX_LINE_BYTES = 16 * 2**20  # of a JSON object; more is no text of one sample
 SHOWN_CHARACTERS = 60
 BLOCK_ROWS = 1000
 
@@ -150,28 +150,40 @@ def _read_plain(path: Path, name: str, source: TextsSource, records: Records) ->
 def _read_json_lines(path: Path, prefix: str, source: TextsSource, records: Records) -> None:
     for number, line in _lines(path, prefix):
         title = f"{prefix}line {number}"
+        if len(line) > MAX_LINE_BYTES:
+            records.set_aside[title] = f"no text: the line has more than {MAX_LINE_BYTES:,} bytes"
+            continue
         try:
             record = json.loads(line)
+        except UnicodeDecodeError as error:
+            records.set_aside[title] = f"no UTF-8: byte {error.start:,} of the line is {line[error.start]:#04x}"
+            continue
         except (ValueError, RecursionError):
             records.set_aside[title] = f"no JSON: {line[:SHOWN_CHARACTERS].decode(errors='replace')}"
             continue
         if not isinstance(record, dict) or source.text not in record:
             records.set_aside[title] = f"no object with the key {source.text}"
             continue
+        if isinstance(record[source.text], list | dict | bool):
+            records.set_aside[title] = f"no text: {source.text} holds {json.dumps(record[source.text])[:SHOWN_CHARACTERS]}"
+            continue
         records.add(title, record[source.text], record, source)
 
 
 def _lines(path: Path, prefix: str) -> Iterator[tuple[int, bytes]]:
     from aeops.kinds.decoding import DecodeError, decode_errors
+    from aeops.kinds.unpacking import read_lines
 
     opener = gzip.open if path.name.lower().endswith(".gz") else open
     try:
         with decode_errors(), opener(path, "rb") as stream:
-            for number, line in enumerate(iter(lambda: stream.readline(MAX_LINE_CHARACTERS), b""), 1):
+            for number, line in enumerate(read_lines(stream, MAX_LINE_BYTES), 1):
                 if line.strip():
                     yield number, line.removeprefix(b"\xef\xbb\xbf")
     except DecodeError as error:
         raise DataError(f"{prefix or path.name}: not readable ({error}): is it whole?") from error
+    except DataError as error:
+        raise DataError(f"{prefix or path.name}: {error}") from error
 
 
 def _read_rows(path: Path, name: str, source: TextsSource, records: Records) -> None:
@@ -211,7 +223,7 @@ def _samples(records: Records, files: dict[str, Path], recipe: Recipe, project: 
     if source.id is not None:
         ids = list(map(cell_text, records.cells["id"]))
         problems |= id_problems(ids, problems, recipe.on_duplicate)
-    set_aside = dict(records.set_aside)
+    set_aside = dict(records.set_aside) | (links_beside(files) if source.unit == "file" else {})
     for row, reason in sorted(problems.items()):
         set_aside[records.names[row]] = reason
     kept = rows_that_stay(len(records.texts), problems, ids)
