@@ -57,7 +57,8 @@ def test_two_models_are_compared_block_by_block(evaluated: Any, monkeypatch: pyt
 def test_a_large_array_lies_in_a_file_that_leaves_nothing_behind(tmp_path: Path) -> None:
     samples = np.arange(100 * 784, dtype=np.float32).reshape(100, 784)
     doubled = map_samples(lambda block: 2 * block, samples, tmp_path)
-    assert isinstance(doubled, np.memmap) and not list(tmp_path.iterdir())
+    assert isinstance(doubled, np.memmap)
+    assert not list(tmp_path.iterdir())
     release_pages(doubled[3:7])
     np.testing.assert_array_equal(doubled, 2 * samples)
     assert not isinstance(new_array((60, 784), np.float32, tmp_path), np.memmap)
@@ -82,10 +83,13 @@ def test_scores_and_reconstructions_of_blocks_are_those_of_one_call(evaluated: A
 def test_shrinking_takes_means_of_squares_also_at_the_edges() -> None:
     image = np.random.default_rng(0).random((2, 3, 5, 7)).astype(np.float32)
     shrunk = shrink_samples(image, 3)
-    assert shrunk.shape == (2, *shrunk_shape((3, 5, 7), 3)) == (2, 3, 2, 3) and shrunk.dtype == np.float32
+    assert shrunk.shape == (2, *shrunk_shape((3, 5, 7), 3)) == (2, 3, 2, 3)
+    assert shrunk.dtype == np.float32
     np.testing.assert_allclose(shrunk[:, :, 0, 0], image[:, :, :3, :3].mean(axis=(2, 3)), rtol=1e-6)
     np.testing.assert_allclose(shrunk[:, :, 1, 2], image[:, :, 3:, 6:].mean(axis=(2, 3)), rtol=1e-6)
-    assert shrink_factor((1, 64, 64)) == 1 and shrink_factor((1, 65, 64)) == 2 and shrink_factor((5000, 2)) == 2
+    assert shrink_factor((1, 64, 64)) == 1
+    assert shrink_factor((1, 65, 64)) == 2
+    assert shrink_factor((5000, 2)) == 2
 
 
 def test_baselines_of_large_images_see_them_shrunk_and_map_every_pixel(tmp_path: Path) -> None:
@@ -109,4 +113,5 @@ def test_baselines_of_large_images_see_them_shrunk_and_map_every_pixel(tmp_path:
     for name, maps in baselines.pixel_maps(data.test).items():
         assert maps.shape == (20, 70, 70), name
         row, column = np.unravel_index(maps[is_novelty].mean(axis=0).argmax(), (70, 70))
-        assert 20 <= row < 36 and 20 <= column < 36, name
+        assert 20 <= row < 36, name
+        assert 20 <= column < 36, name
