@@ -77,6 +77,7 @@ TARGETS = {
         "tests/benchmarks/test_estimators_speed.py",
         "tests/benchmarks/test_five_versions.py",
         "tests/benchmarks/test_gate_simulation.py",
+        "tests/benchmarks/test_growth.py",
         "tests/benchmarks/test_label_errors.py",
         "tests/benchmarks/test_models.py",
         "tests/benchmarks/test_power_ranking.py",

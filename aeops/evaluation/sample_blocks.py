@@ -6,6 +6,7 @@ memory of the process until they are released, so code that reads such an array 
 
 import math
 import mmap
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,16 +26,24 @@ def is_large(shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> bool:
 
 
 def new_array(shape: tuple[int, ...], dtype: npt.DTypeLike, folder: Path | None) -> np.ndarray:
-    """Return an array of zeros: in memory, or a large one in a file without a name in `folder`, if that is given."""
+    """Return an array of zeros: in memory, or a large one in a file without a name in `folder`, if that is given.
+
+    Raises:
+        OSError: there is no room for it on the disk, or the folder cannot be written to.
+    """
     if folder is None or not is_large(shape, dtype):
         return np.zeros(shape, dtype)
     with tempfile.TemporaryFile(dir=folder) as stream:
-        stream.truncate(math.prod(shape) * np.dtype(dtype).itemsize)
+        # Reserved at once: on a full disk this is an error, and writing to a mapped page of a sparse file would be a crash.
+        os.posix_fallocate(stream.fileno(), 0, math.prod(shape) * np.dtype(dtype).itemsize)
         return np.memmap(stream, dtype, "r+", shape=shape)
 
 
 def release_pages(*arrays: np.ndarray) -> None:
-    """Give back the memory of arrays that are mapped from files, or are views of such; their values stay."""
+    """Give back the memory of arrays that are mapped from files, or are views of such; their values stay in the files.
+
+    Not for mappings that are private to this process (`mmap_mode="c"`): what was written to one would be lost.
+    """
     for array in arrays:
         owner: object = array
         while isinstance(owner, np.ndarray):

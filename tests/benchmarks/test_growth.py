@@ -32,6 +32,18 @@ def test_steps_are_measured_by_themselves_and_cells_are_kept(
     assert {file.suffix for file in (tmp_path / "work").iterdir()} == {".json", ".log"}, "what a step needed is deleted"
 
 
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+def test_every_step_of_every_axis_is_measured(tmp_path: Path) -> None:
+    sizes = ["samples=1500", "pictures=60", "predictions=100", "calls=100", "recipes=1", "versions=1", "ledger lines=1"]
+    growth.main(["--sizes", *sizes, "--work", str(tmp_path / "work"), "--out", str(tmp_path / "growth.json")])
+    record = json.loads((tmp_path / "growth.json").read_text(encoding="utf-8"))
+    measured = {(axis, name) for axis, steps in record["cells"].items() for name in steps}
+    assert measured == {(step.axis, step.name) for step in growth.STEPS}
+    [pictures] = record["cells"]["pictures"]["evaluate"].values()
+    assert pictures["peak_mib"] < 1430, "1.5 GB"
+
+
 @pytest.mark.parametrize(
     ("exponent", "seconds"),
     [
