@@ -131,7 +131,7 @@ class PcaBaseline:
         if train.shape[0] >= train.shape[1]:
             pca_solver = "covariance_eigh"  # as exact, and cheaper here
         if train.shape[1] > WIDE_VALUES and train.size > WIDE_TRAIN_VALUES and components < min(train.shape):
-            pca_solver = "arpack"  # all components of 170 pictures of 256 x 256 x 3 take 100 s, 16 of them 4 s
+            pca_solver = "arpack"  # the other solvers compute as many components as there are samples
         # An eigendecomposition on two busy cores takes 5 s with threads, 0.1 s without. Samples that are all the same have no
         # variance to divide by.
         with threadpool_limits(1, "blas"), np.errstate(invalid="ignore"):
