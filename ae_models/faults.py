@@ -46,7 +46,9 @@ def standard_faults(kind: str) -> tuple[Fault, ...]:
     return _FAULTS[kind]
 
 
-def inject(fault: Fault, strength: float, samples: SampleArray, rng_seed: int, input_spec: InputSpec) -> SampleArray:
+def inject(
+    fault: Fault, strength: float, samples: SampleArray, rng_seed: int, input_spec: InputSpec, rows: range | None = None
+) -> SampleArray:
     """Return the samples with a fault each; the given ones stay as they are.
 
     Every sample has a random generator of its own, which depends on the seed, the fault and its row. So the fault of a sample
@@ -63,6 +65,7 @@ def inject(fault: Fault, strength: float, samples: SampleArray, rng_seed: int, i
             table as float64.
         rng_seed: 0 or more.
         input_spec: the section input of the recipe.
+        rows: of the samples that are returned, with the faults that they have among all; None for all.
 
     Returns: Samples of the same shape and dtype in [low, high], whole numbers rounded; rows of a table may have any values.
         Beside them, no more than two samples are in memory at once.
@@ -76,14 +79,16 @@ def inject(fault: Fault, strength: float, samples: SampleArray, rng_seed: int, i
     if fault not in standard_faults(input_spec.kind):
         names = ", ".join(known.name for known in standard_faults(input_spec.kind))
         raise ValueError(f"fault: expected one of kind {input_spec.kind} ({names}), got {fault.name}")
-    _require_clean_samples(samples, input_spec)
-    damaged_samples = np.empty(samples.shape, samples.dtype)
-    for row in range(len(samples)):
+    if rows is None:
+        rows = range(len(samples))
+    _require_clean_samples(samples[rows.start : rows.stop], input_spec)
+    damaged_samples = np.empty((len(rows), *samples.shape[1:]), samples.dtype)
+    for place, row in enumerate(rows):
         generator = np.random.default_rng([rng_seed, zlib.crc32(fault.name.encode()), row])
         draw_donor = _donor_function(samples, row, generator, input_spec)
         sample = _to_unit(samples[row], input_spec)
         damaged = fault.damage(sample, strength, generator, draw_donor)
-        damaged_samples[row] = _to_raw(damaged, sample, samples[row], input_spec)
+        damaged_samples[place] = _to_raw(damaged, sample, samples[row], input_spec)
     return damaged_samples
 
 

@@ -10,6 +10,7 @@ power is the mean over faults of the mean over their strengths: docs/power.md ha
 numpy only.
 """
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ __all__ = [
 
 FAULT_SEED = 271_828_183  # of the injected faults: the same samples get the same faults for every detector, today and later
 
+_BLOCK_VALUES = 2**24  # of the faulty samples that are in memory at a time
 _SampleValues = npt.NDArray[np.float64]
 
 
@@ -177,7 +179,7 @@ def measure_power(
 
     Args:
         detect: the detectors; all of them get the same faulty samples.
-        normals: clean raw samples that no detector has seen, (n, *input_spec.shape). The faulty versions of all of them by one
+        normals: clean raw samples that no detector has seen, (n, *input_spec.shape). The faulty versions of some of them by one
             fault, at each of its strengths, are in memory at a time.
         input_spec: the section input of the recipe.
         faults: those of the kind's standard ones that are injected; None for all.
@@ -195,13 +197,9 @@ def measure_power(
     cells: defaultdict[str, list[PowerCell]] = defaultdict(list)
     residuals: defaultdict[str, list[_SampleValues]] = defaultdict(list)
     for fault in faults:
-        damaged = [inject(fault, strength, normals, rng_seed, input_spec) for strength in fault.strengths]
-        detections = detect(np.concatenate(damaged))  # at once: a call takes some detectors as long as many samples do
-        for index, strength in enumerate(fault.strengths):
-            is_faulty = find_changed(normals, damaged[index])
-            rows = slice(index * len(normals), (index + 1) * len(normals))
-            for name, all_strengths in detections.items():
-                detection = Detection(all_strengths.scores[rows], all_strengths.is_caught[rows])
+        for strength, faulty in _detect_faulty(detect, fault, normals, rng_seed, input_spec).items():
+            is_faulty = faulty.is_faulty
+            for name, detection in faulty.detections.items():
                 cell = _measure_cell(fault.name, strength, detection, is_faulty, clean[name].scores)
                 cells[name].append(cell)
                 residuals[name].append(_cell_residuals(cell, detection.is_caught, is_faulty))
@@ -209,6 +207,47 @@ def measure_power(
     for name in clean:
         powers[name] = Power(tuple(cells[name]), _combine_residuals(cells[name], residuals[name]))
     return powers
+
+
+class _FaultySamples(NamedTuple):
+    """The n normal samples with one fault at one strength.
+
+    Attributes:
+        is_faulty: bool (n,): whether the fault changed a sample.
+        detections: of each detector by its name.
+    """
+
+    is_faulty: npt.NDArray[np.bool_]
+    detections: Mapping[str, Detection]
+
+
+def _detect_faulty(
+    detect: DetectFunction, fault: Fault, normals: SampleArray, rng_seed: int, input_spec: InputSpec
+) -> dict[float, _FaultySamples]:
+    """Return what the detectors say of the samples with a fault, by its strengths, with some samples in memory at a time."""
+    block_rows = max(1, _BLOCK_VALUES // (len(fault.strengths) * max(1, math.prod(normals.shape[1:]))))
+    blocks: defaultdict[float, list[_FaultySamples]] = defaultdict(list)
+    for start in range(0, len(normals), block_rows):
+        rows = range(start, min(len(normals), start + block_rows))
+        damaged = [inject(fault, strength, normals, rng_seed, input_spec, rows) for strength in fault.strengths]
+        all_strengths = detect(np.concatenate(damaged))  # at once: a call takes some detectors as long as many samples do
+        for index, strength in enumerate(fault.strengths):
+            places = slice(index * len(rows), (index + 1) * len(rows))
+            detections = {}
+            for name, detection in all_strengths.items():
+                detections[name] = Detection(detection.scores[places], detection.is_caught[places])
+            is_faulty = find_changed(normals[rows.start : rows.stop], damaged[index])
+            blocks[strength].append(_FaultySamples(is_faulty, detections))
+    return map_values(_join_faulty, blocks)
+
+
+def _join_faulty(blocks: Sequence[_FaultySamples]) -> _FaultySamples:
+    detections = {}
+    for name in blocks[0].detections:
+        parts = [block.detections[name] for block in blocks]
+        scores = np.concatenate([part.scores for part in parts])
+        detections[name] = Detection(scores, np.concatenate([part.is_caught for part in parts]))
+    return _FaultySamples(np.concatenate([block.is_faulty for block in blocks]), detections)
 
 
 def _measure_cell(

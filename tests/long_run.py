@@ -83,6 +83,7 @@ TARGETS = {
         "tests/benchmarks/test_five_versions.py",
         "tests/benchmarks/test_gpu_job.py",
         "tests/benchmarks/test_gate_simulation.py",
+        "tests/benchmarks/test_growth.py",
         "tests/benchmarks/test_label_errors.py",
         "tests/benchmarks/test_models.py",
         "tests/benchmarks/test_power_ranking.py",

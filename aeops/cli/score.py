@@ -192,7 +192,7 @@ def require_recordable(project: "Project", recipe: str) -> None:
     """
     from aeops.errors import InfrastructureError, describe_owner
     from aeops.machine.access import may_write
-    from aeops.predictions.prediction_store import predictions_folder
+    from aeops.predictions.recorded_files import predictions_folder
 
     folder = predictions_folder(project, recipe)
     if not may_write(folder):

@@ -1,6 +1,6 @@
 """Figures of samples in rows and columns: inputs, reconstructions and their errors."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,12 +117,15 @@ def draw_board(file: Path, samples: np.ndarray, columns: int, width: float) -> N
     draw_tiles(file, tile_rows, [], [], width, GRID_SIDE)
 
 
-def draw_samples(file: Path, samples: np.ndarray, labels: pd.Series, novelty: np.ndarray) -> None:
+def draw_samples(
+    file: Path, samples: np.ndarray, scale: Callable[[np.ndarray], np.ndarray], labels: pd.Series, novelty: np.ndarray
+) -> None:
     """Draw a row of test samples of each label, novelty marked; unlabelled samples fill a row.
 
     Args:
         file: the SVG file to write.
-        samples: images (n, c, h, w) or series (n, c, steps) in [0, 1].
+        samples: images (n, c, h, w) or series (n, c, steps) in raw units.
+        scale: puts those that are drawn into [0, 1].
         labels: one a sample, missing for unlabelled ones.
         novelty: bool (n,).
     """
@@ -131,7 +134,7 @@ def draw_samples(file: Path, samples: np.ndarray, labels: pd.Series, novelty: np
     titles: list[tuple[str, str]] = []
     for name in sorted(set(names), key=lambda name: (len(name), name)):
         of_name = np.flatnonzero(names == name)[:GRID_COLUMNS]
-        row = as_tiles(samples[of_name])
+        row = as_tiles(scale(samples[of_name]))
         rows.append(row + [None] * (GRID_COLUMNS - len(row)))
         if novelty[of_name].any():
             titles.append((name, NOVELTY_COLOUR))

@@ -5,6 +5,7 @@ import pandas as pd
 
 from aeops.bundle.explanations import PARTS_UNIT, count_leading_parts, describe_explanation
 from aeops.drawing.words import format_share
+from aeops.evaluation.sample_blocks import release_pages, rows_of_blocks, sample_values
 from aeops.evaluation.study import EvaluationContext, StudyResult
 
 NAMED_ALARMS = 8  # in the table of the strongest alarms
@@ -34,7 +35,7 @@ def alarm_results(context: EvaluationContext) -> dict[str, StudyResult]:
 def leading_parts_result(context: EvaluationContext, flagged: np.ndarray) -> StudyResult:
     """Return a table of how many flagged samples each part of the score says most of."""
     names = context.detector.part_names
-    part_scores = context.detector.score(context.inputs[flagged], explanation=True)["part_scores"]
+    part_scores = _score_parts(context, flagged)
     by_part = count_leading_parts(names, part_scores)
     of_novelty = count_leading_parts(names, part_scores[context.data.novelty[flagged]])
     rows = []
@@ -49,6 +50,16 @@ def leading_parts_result(context: EvaluationContext, flagged: np.ndarray) -> Stu
         figures=[],
         metrics={},
     )
+
+
+def _score_parts(context: EvaluationContext, rows: np.ndarray) -> np.ndarray:
+    """Return the values of the score's parts for these test samples, (k, parts)."""
+    values = sample_values(context.inputs)
+    blocks = []
+    for block in rows_of_blocks(len(rows), values, context.detector.data_kind.rows_at_once(values)):
+        blocks.append(context.detector.score(context.inputs[rows[block]], explanation=True)["part_scores"])
+        release_pages(context.inputs)
+    return np.concatenate(blocks)
 
 
 def strongest_alarms_result(context: EvaluationContext, indices: np.ndarray) -> StudyResult:

@@ -7,7 +7,7 @@ nearest neighbours, and scikit-learn's isolation forest. To add one: its line in
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Self
 
@@ -29,12 +29,16 @@ from aeops.bundle.detector import Detector
 from aeops.errors import DataError, UsageError
 from aeops.evaluation import model_input
 from aeops.evaluation.prepared import PreparedSamples
-from aeops.evaluation.sampling import MAX_BASELINE_VALUES, draw_baseline_rows
+from aeops.evaluation.sample_blocks import RowFunction, map_samples, release_pages, rows_of_blocks
+from aeops.evaluation.sampling import MAX_BASELINE_VALUES, draw_baseline_rows, draw_rows, neighbour_rows
+from aeops.evaluation.shrinking import shrink_factor, shrink_samples, shrunk_shape
 from aeops.recipe.metric_names import ISOLATION_FOREST, KNN, LOCAL_HULLS, PCA_RESIDUAL
 from aeops.recipe.reader import Recipe
 
-BLOCK_VALUES = 2**22  # of neighbours that are in memory at once
+BLOCK_VALUES = 2**22  # of distances, and of neighbours, that are in memory at once
+CACHED_VALUES = 2**17  # of neighbours that are worked on at once: a megabyte
 HULL_RIDGES = {10: 0.1, 20: 0.3}  # number of neighbours -> ridge, as a share of the mean diagonal of their Gram matrix
+WIDE_VALUES, WIDE_TRAIN_VALUES = 2**11, 2**23  # of a sample, and of all: beyond both, PCA looks for its few components alone
 POINT_PENALTY = 1e-12  # the least penalty: neighbours that are all the same span a point, and what differs is rounding
 FOREST_SEED = 0
 BLUR_REACH = 3  # standard deviations to which the blur's kernel goes, as in ae_models.blur, which needs torch
@@ -114,7 +118,7 @@ class PcaBaseline:
 
     @classmethod
     def fit(cls, train: np.ndarray, components: int) -> Self:
-        """Fit on `train` (n, features), values in [0, 1], by an exact and deterministic solver.
+        """Fit on `train` (n, features), values in [0, 1], by a deterministic solver, exact to the last digits.
 
         Raises:
             UsageError: more components than samples or features.
@@ -127,10 +131,12 @@ class PcaBaseline:
         pca_solver = "full"
         if train.shape[0] >= train.shape[1]:
             pca_solver = "covariance_eigh"  # as exact, and cheaper here
+        if train.shape[1] > WIDE_VALUES and train.size > WIDE_TRAIN_VALUES and components < min(train.shape):
+            pca_solver = "arpack"  # the other solvers compute as many components as there are samples
         # An eigendecomposition on two busy cores takes 5 s with threads, 0.1 s without. Samples that are all the same have no
         # variance to divide by.
         with threadpool_limits(1, "blas"), np.errstate(invalid="ignore"):
-            return cls(PCA(components, svd_solver=pca_solver).fit(train))
+            return cls(PCA(components, svd_solver=pca_solver, random_state=0).fit(train))
 
     def reconstruct(self, samples: np.ndarray) -> np.ndarray:
         """Return the projection of `samples` (n, features) on the components, not clipped."""
@@ -206,13 +212,17 @@ class FittedBaselines:
             if self._pca is not None:
                 residuals = self._treatment.blur_samples(pca_residuals(self._pca, samples, self._limits))
                 scores[PCA_RESIDUAL] = self._treatment.log_score(squared_norms(residuals), blurred)
-            offsets = self._nearest_offsets(blurred)
-            kth_offsets = offsets[:, self._neighbours - 1]
-            scores[KNN] = self._treatment.log_score(squared_norms(kth_offsets), blurred)
-            for name, neighbours in LOCAL_HULLS.items():
-                squared_residuals = hull_residuals(offsets[:, :neighbours], HULL_RIDGES[neighbours])
-                scores[name] = self._treatment.log_score(squared_residuals, blurred)
+            squared_residuals = join_scores(map(self._squared_residuals, self._nearest_offsets(blurred)))
+            for name, values in squared_residuals.items():
+                scores[name] = self._treatment.log_score(values, blurred)
         return scores
+
+    def _squared_residuals(self, offsets: np.ndarray) -> dict[str, np.ndarray]:
+        """Return r^2 of the baselines that look at neighbours, (n,) each, from the offsets (n, neighbours, values)."""
+        squares = {KNN: squared_norms(offsets[:, self._neighbours - 1])}
+        for name, neighbours in LOCAL_HULLS.items():
+            squares[name] = hull_residuals(offsets[:, :neighbours], HULL_RIDGES[neighbours])
+        return squares
 
     def pixel_maps(self, samples: np.ndarray) -> dict[str, np.ndarray]:
         """Return how much each pixel adds to the scores, float32 (n, h, w), by baseline; the isolation forest has no such map.
@@ -236,23 +246,31 @@ class FittedBaselines:
         with threadpool_limits(1):
             if self._pca is not None:
                 residuals[PCA_RESIDUAL] = self._treatment.blur_samples(pca_residuals(self._pca, samples))
-            offsets = self._nearest_offsets(blurred)
-            residuals[KNN] = offsets[:, self._neighbours - 1]
-            for name, neighbours in LOCAL_HULLS.items():
-                residuals[name] = hull_residual_vectors(offsets[:, :neighbours], HULL_RIDGES[neighbours])
+            residuals |= join_scores(map(self._residual_vectors, self._nearest_offsets(blurred)))
         maps = {}
         for name, vectors in residuals.items():
             maps[name] = self._treatment.map_residuals(vectors, blurred, samples.shape)
         return maps
 
-    def _nearest_offsets(self, samples: np.ndarray) -> np.ndarray:
-        """Return the nearest training samples less the sample, from near to far, float64 (n, neighbours, values)."""
+    def _residual_vectors(self, offsets: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the residuals of the baselines that look at neighbours, (n, values) each; see `_squared_residuals`."""
+        vectors = {KNN: offsets[:, self._neighbours - 1]}
+        for name, neighbours in LOCAL_HULLS.items():
+            vectors[name] = hull_residual_vectors(offsets[:, :neighbours], HULL_RIDGES[neighbours])
+        return vectors
+
+    def _nearest_offsets(self, samples: np.ndarray) -> Iterator[np.ndarray]:
+        """Yield the nearest training samples less the sample, from near to far, float64 (k, neighbours, values) of some samples.
+
+        Of so few samples that the processor's cache holds what is made of them: two thirds of the time of many.
+        """
         # ||t - x||^2 - ||x||^2: the term that all neighbours of a sample share does not change their order.
         distances = self._train_energies - 2 * (samples @ self._train.T)
         indices = np.argpartition(distances, self._search_size - 1, axis=1)[:, : self._search_size]
-        offsets = self._train[indices].astype(np.float64) - samples[:, np.newaxis]
-        order = np.argsort(squared_norms(offsets), axis=1, kind="stable")
-        return np.asarray(np.take_along_axis(offsets, order[:, :, np.newaxis], axis=1))
+        for rows in rows_of_blocks(len(samples), self._search_size * samples.shape[1], limit=CACHED_VALUES):
+            offsets = self._train[indices[rows]].astype(np.float64) - samples[rows, np.newaxis]
+            order = np.argsort(squared_norms(offsets), axis=1, kind="stable")
+            yield np.take_along_axis(offsets, order[:, :, np.newaxis], axis=1)
 
 
 def _fit_forest(train: np.ndarray) -> Any:
@@ -340,10 +358,11 @@ def require_finite(samples: np.ndarray, role: str) -> None:
 
 
 class RecipeBaselines:
-    """The baselines of a recipe, each fitted when it is first used to the training samples that `draw_baseline_rows` draws.
+    """The baselines of a recipe, each fitted when it is first used to a subsample of the training samples, always the same.
 
     They read samples as the model is served them, (n, *detector.shape) in raw units. PCA is fitted to clean training samples,
     also where the model is served corrupted ones: its reconstruction of a corrupted sample is the projection on the clean ones.
+    Those that detect see large samples shrunk; see `aeops.evaluation.shrinking`.
 
     Args:
         recipe: its section `evaluate` names the baselines, its score decides their treatment.
@@ -353,11 +372,24 @@ class RecipeBaselines:
 
     def __init__(self, recipe: Recipe, data: PreparedSamples, detector: Detector) -> None:
         self._recipe, self._data, self._detector = recipe, data, detector
+        self._values = math.prod(detector.shape)
+        self._factor = shrink_factor(detector.shape)
 
     @property
-    def rows(self) -> int:
-        """Number of training samples that they are fitted to."""
-        return len(self._train)
+    def pca_rows(self) -> int:
+        """Number of training samples that PCA is fitted to."""
+        return len(draw_baseline_rows(len(self._data.train), self._values))
+
+    @cached_property
+    def neighbour_rows(self) -> int:
+        """Number of training samples that the baselines that detect are fitted to."""
+        scored = len(self._data.test) + self._data.rows["calibration"]
+        return neighbour_rows(len(self._data.train), math.prod(self.searched_shape), scored)
+
+    @property
+    def searched_shape(self) -> tuple[int, ...]:
+        """Shape of a sample as the baselines that detect see it."""
+        return shrunk_shape(self._detector.shape, self._factor)
 
     @cached_property
     def detectors(self) -> FittedBaselines | None:
@@ -365,24 +397,35 @@ class RecipeBaselines:
         spec, fit = self._recipe.evaluate, self._recipe.fit
         if spec.neighbours is None:
             return None
-        served = self._to_unit_range(model_input.served_inputs(fit, self._train, model_input.TRAIN_SEED))
+        treatment = ResidualTreatment.of_score(fit.score, self._detector.data_kind.DEFAULT_ENERGY)
+        pca = None
+        if spec.pca_components is not None:
+            pca = self._pca
+            if self._factor > 1:
+                clean = self._searched_train(lambda raw: model_input.clean_inputs(fit.input, raw))
+                pca = PcaBaseline.fit(clean.reshape(len(clean), -1), spec.pca_components)
         return FittedBaselines(
-            served,
+            self._searched_train(lambda raw: model_input.served_inputs(fit, raw, model_input.TRAIN_SEED)),
             spec.neighbours,
-            ResidualTreatment.of_score(fit.score, self._detector.data_kind.DEFAULT_ENERGY),
-            self._pca,
+            replace(treatment, blur=treatment.blur / self._factor),
+            pca,
             self._limits,
         )
 
     def reconstruct(self, samples: np.ndarray) -> np.ndarray | None:
         """Return the reconstructions by PCA, (n, *shape) in [0, 1], or None if the recipe has no `evaluate.pca_components`.
 
-        They are clipped as the bundle's outputs are, so that the comparison is fair.
+        They are clipped as the bundle's outputs are, so that the comparison is fair. Many are in a file: see `map_samples`.
         """
-        if self._pca is None:
+        pca = self._pca
+        if pca is None:
             return None
-        values = self._to_unit_range(samples)
-        return self._pca.reconstruct(values.reshape(len(values), -1)).clip(*self._limits).reshape(values.shape)
+
+        def project(block: np.ndarray) -> np.ndarray:
+            values = self._to_unit_range(block)
+            return pca.reconstruct(values.reshape(len(values), -1)).clip(*self._limits).reshape(values.shape)
+
+        return map_samples(project, samples, self._data.folder)
 
     def score(self, samples: np.ndarray) -> dict[str, np.ndarray]:
         """Return the scores of each baseline that detects, float32 (n,), by its name; empty if there are none.
@@ -392,33 +435,55 @@ class RecipeBaselines:
         """
         if self.detectors is None:
             return {}
-        return join_scores(map(self.detectors.score, self._unit_range_blocks(samples)))
+        return join_scores(map(self.detectors.score, self._searched_blocks(samples)))
 
     def pixel_maps(self, samples: np.ndarray) -> dict[str, np.ndarray]:
         """Return the map of each baseline that has one, float32 (n, h, w), by its name; empty if there are none.
+
+        Of images that are shrunk, each value of a map stands for a square of pixels.
 
         Raises:
             DataError: values that are NaN or infinite.
         """
         if self.detectors is None:
             return {}
-        return join_scores(map(self.detectors.pixel_maps, self._unit_range_blocks(samples)))
+        maps = join_scores(map(self.detectors.pixel_maps, self._searched_blocks(samples)))
+        if self._factor > 1:
+            for name, values in maps.items():
+                maps[name] = self._enlarge_maps(values)
+        return maps
 
-    def _unit_range_blocks(self, samples: np.ndarray) -> Iterator[np.ndarray]:
-        """Yield the samples in blocks that fit into memory, each in the range [0, 1]."""
-        for block in split_samples(samples, MAX_BASELINE_VALUES // math.prod(self._detector.shape)):
-            yield self._to_unit_range(block)
+    def _enlarge_maps(self, maps: np.ndarray) -> np.ndarray:
+        height, width = self._detector.shape[-2:]
+        return maps.repeat(self._factor, axis=1).repeat(self._factor, axis=2)[:, :height, :width]
 
-    @cached_property
-    def _train(self) -> np.ndarray:
+    def _searched_blocks(self, samples: np.ndarray) -> Iterator[np.ndarray]:
+        """Yield the samples in blocks that fit into memory, each in [0, 1], as the baselines that detect see them."""
+        for rows in rows_of_blocks(len(samples), self._values, limit=MAX_BASELINE_VALUES):
+            yield shrink_samples(self._to_unit_range(samples[rows]), self._factor)
+            release_pages(samples)
+
+    def _searched_train(self, served: RowFunction) -> np.ndarray:
+        """Return the training samples that neighbours are looked for among, in [0, 1], as the baselines that detect see them.
+
+        Args:
+            served: of stored training samples (n, ...): as the model is served them.
+        """
         train = self._data.train
-        return np.asarray(train[draw_baseline_rows(len(train), math.prod(self._detector.shape))])
+        indices, blocks = draw_rows(len(train), self.neighbour_rows), []
+        for rows in rows_of_blocks(len(indices), self._values, limit=MAX_BASELINE_VALUES):
+            blocks.append(shrink_samples(self._to_unit_range(served(np.asarray(train[indices[rows]]))), self._factor))
+            release_pages(train)
+        return np.concatenate(blocks)
 
     @cached_property
     def _pca(self) -> PcaBaseline | None:
         if self._recipe.evaluate.pca_components is None:
             return None
-        clean = self._to_unit_range(model_input.clean_inputs(self._recipe.fit.input, self._train))
+        train = self._data.train
+        stored = np.asarray(train[draw_baseline_rows(len(train), self._values)])
+        release_pages(train)
+        clean = self._to_unit_range(model_input.clean_inputs(self._recipe.fit.input, stored))
         return PcaBaseline.fit(clean.reshape(len(clean), -1), self._recipe.evaluate.pca_components)
 
     def _to_unit_range(self, samples: np.ndarray) -> np.ndarray:
@@ -429,4 +494,4 @@ class RecipeBaselines:
     @cached_property
     def _limits(self) -> tuple[float, float]:
         """The limits of what a model of these samples reconstructs."""
-        return self._detector.data_kind.baseline(self._train[:1], self._detector.spec).limits
+        return self._detector.data_kind.baseline(np.asarray(self._data.train[:1]), self._detector.spec).limits

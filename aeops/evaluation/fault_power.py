@@ -14,8 +14,10 @@ from ae_models.spec import FitSpec
 from ae_models.thresholds import read_threshold
 from aeops.bundle.detector import Detector
 from aeops.evaluation import model_input
+from aeops.evaluation.block_scores import score_in_blocks
 from aeops.evaluation.prepared import PreparedSamples
 from aeops.evaluation.reference import REFERENCE_SEED
+from aeops.evaluation.sample_blocks import take_rows
 from aeops.evaluation.sampling import even_indices
 from aeops.recipe.metric_names import MODEL_DETECTOR
 
@@ -53,8 +55,9 @@ def draw_power_samples(fit: FitSpec, data: PreparedSamples, calibration: np.ndar
     """
     normal_rows = np.flatnonzero(~data.novelty)
     rows = normal_rows[even_indices(len(normal_rows), limit)]
-    calibration = calibration[even_indices(len(calibration), CALIBRATION_ROWS)]
-    return PowerSamples(fit, rows, data.test[rows], model_input.served_inputs(fit, calibration, REFERENCE_SEED))
+    calibration = take_rows(calibration, even_indices(len(calibration), CALIBRATION_ROWS), data.folder)
+    served = model_input.served_inputs(fit, calibration, REFERENCE_SEED, data.folder)
+    return PowerSamples(fit, rows, take_rows(data.test, rows, data.folder), served)
 
 
 def comparable_rate(detector: Detector, samples: PowerSamples) -> float:
@@ -65,14 +68,14 @@ def comparable_rate(detector: Detector, samples: PowerSamples) -> float:
     method = read_threshold(detector.bundle["threshold"]).method
     if method.requested_rate is not None and method.block == 1:
         return method.requested_rate
-    return float(detector.score(samples.calibration)["is_anomaly"].mean())
+    return float(score_in_blocks(detector, samples.calibration)["is_anomaly"].mean())
 
 
 def model_scores(detector: Detector) -> ServedScores:
     """Return the score of a bundle as a function of served samples."""
 
     def score(served: np.ndarray) -> Mapping[str, np.ndarray]:
-        return {MODEL_DETECTOR: detector.score(served)["score"]}
+        return {MODEL_DETECTOR: score_in_blocks(detector, served)["score"]}
 
     return score
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from aeops.bundle.explanations import caption_scores
 from aeops.drawing import mosaics
+from aeops.evaluation.sample_blocks import read_pairs
 from aeops.evaluation.study import EvaluationContext
 from aeops.kinds.arrays import mse_per_image
 
@@ -18,7 +19,10 @@ def draw_galleries(folder: Path, context: EvaluationContext) -> None:
 
     Of each of these three outcomes those samples come first that lie farthest from the threshold, then those nearest to it.
     """
-    mse, score = mse_per_image(context.target, context.reconstructions), context.predictions["score"]
+    errors = []
+    for target, output in read_pairs(context.target, context.predictions["reconstruction"], np.arange(len(context.target))):
+        errors.append(mse_per_image(target, context.data.scale(output)))
+    mse, score = np.concatenate(errors), context.predictions["score"]
     novelty, is_anomaly = context.data.novelty, context.predictions["is_anomaly"]
     normals = np.flatnonzero(~novelty)[np.argsort(mse[~novelty], kind="stable")]
     count = min(mosaics.COLUMNS, len(normals))

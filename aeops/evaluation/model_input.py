@@ -1,10 +1,15 @@
 """The inputs that a model gets when it serves stored samples, and the targets of its reconstructions."""
 
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+
 import numpy as np
 
 from ae_models.spec import FitSpec, InputSpec
 from ae_models.value_range import value_range
 from aeops.evaluation.prepared import PreparedSamples
+from aeops.evaluation.sample_blocks import BLOCK_VALUES, new_array, release_pages, sample_values
 
 # For the corruption of samples that are served corrupted. Neither the seed of calibration (ae_models.data_loading), nor one
 # for both: the same draws on test and training samples would make unrelated samples look alike.
@@ -31,32 +36,41 @@ def scaled_targets(source: InputSpec, data: PreparedSamples, samples: np.ndarray
     return data.scale(target_channels(source, samples))
 
 
-def served_inputs(fit: FitSpec, samples: np.ndarray, seed: int) -> np.ndarray:
+def served_inputs(fit: FitSpec, samples: np.ndarray, seed: int, folder: Path | None = None) -> np.ndarray:
     """Return stored samples as a model is served them, (n, *input_shape) in raw units.
 
     Args:
         fit: the recipe's model; where its input is served corrupted, its own corruption is applied, the same way each time.
         samples: (n, *fit.input.shape) in raw units, also memory-mapped.
         seed: TEST_SEED or TRAIN_SEED.
+        folder: of a file for the result where it is large; None: in memory, whatever its size.
     """
     inputs = clean_inputs(fit.input, samples)
     if fit.input.given == "clean":
         return inputs
-    return _corrupt_inputs(fit, inputs, seed)
+    blocks = _corrupted_blocks(fit, inputs, seed)
+    if folder is None:
+        return np.concatenate(list(blocks))
+    first, start = next(blocks), 0
+    result = new_array((len(inputs), *first.shape[1:]), first.dtype, folder)
+    for block in chain([first], blocks):
+        result[start : start + len(block)] = block
+        start += len(block)
+        release_pages(result, samples)
+    return result
 
 
-def _corrupt_inputs(fit: FitSpec, inputs: np.ndarray, seed: int) -> np.ndarray:
+def _corrupted_blocks(fit: FitSpec, inputs: np.ndarray, seed: int) -> Iterator[np.ndarray]:
     import torch  # here: most recipes are served clean samples, and evaluated without torch
 
     from ae_models import corruptions
     from ae_models.factory import build_part
 
     module, (low, high) = build_part(corruptions.CORRUPTIONS, fit.model.corrupt), value_range(fit.input)
-    parts = []
+    rows_at_once = max(1, min(ROWS_AT_ONCE, BLOCK_VALUES // sample_values(inputs)))
     with torch.random.fork_rng(devices=[]), torch.inference_mode():
         torch.default_generator.manual_seed(seed)
-        for start in range(0, len(inputs), ROWS_AT_ONCE):
-            raw = np.array(inputs[start : start + ROWS_AT_ONCE], dtype=np.float32)
+        for start in range(0, len(inputs), rows_at_once):
+            raw = np.array(inputs[start : start + rows_at_once], dtype=np.float32)
             x = module(torch.from_numpy(((raw - low) / (high - low)).astype(np.float32)))
-            parts.append((x.numpy() * (high - low) + low).clip(low, high))  # 32 bits may end a hair outside
-    return np.concatenate(parts)
+            yield (x.numpy() * (high - low) + low).clip(low, high)  # 32 bits may end a hair outside

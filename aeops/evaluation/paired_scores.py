@@ -1,7 +1,7 @@
 """Scores of two bundles on the same test samples, each served as the recipe serves it today."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
 from itertools import starmap
 
 import numpy as np
@@ -11,6 +11,7 @@ from ae_models.spec import ColumnSpec, InputSpec
 from aeops.bundle.detector import Detector
 from aeops.evaluation import model_input
 from aeops.evaluation.prepared import PreparedSamples
+from aeops.evaluation.sample_blocks import is_large, release_pages, rows_of_blocks, sample_values
 from aeops.recipe.reader import Recipe
 
 INPUT_KEYS = ("kind", "shape", "low", "high", "target_channels", "given")  # of bundle.json: they define a model's samples
@@ -42,11 +43,33 @@ def predict_both(
 
     Both errors are measured with the first one's encoder: two tokenizers cut the same text into different numbers of tokens.
     """
-    inputs = model_input.served_inputs(recipe.fit, data.test, model_input.TEST_SEED)
+    inputs = model_input.served_inputs(recipe.fit, data.test, model_input.TEST_SEED, data.folder)
     stored = model_input.target_channels(recipe.fit.input, data.test)
     columns = recipe.fit.input.columns
-    target = first.to_measured(first.data_kind.recode(stored, columns, first.spec))
-    return _predict(first, first, inputs, target, columns), _predict(second, first, inputs, target, columns)
+    results = []
+    for detector in (first, second):
+        blocks = []
+        rows_at_once = detector.data_kind.rows_at_once(sample_values(inputs))
+        for rows in _block_slices(stored, rows_at_once):
+            target = first.to_measured(first.data_kind.recode(stored[rows], columns, first.spec))
+            blocks.append(_predict(detector, first, inputs[rows], target, columns))
+            release_pages(inputs, stored)
+        results.append(_join_predictions(blocks))
+    return results[0], results[1]
+
+
+def _block_slices(samples: np.ndarray, rows_at_once: int) -> Iterable[slice]:
+    """Return slices of the samples that are scored at once: all of them where they are small."""
+    if not is_large(samples.shape):
+        return [slice(0, len(samples))]
+    return rows_of_blocks(len(samples), sample_values(samples), rows_at_once)
+
+
+def _join_predictions(blocks: Sequence[TestPredictions]) -> TestPredictions:
+    columns = {}
+    for field in fields(TestPredictions):
+        columns[field.name] = np.concatenate([getattr(block, field.name) for block in blocks])
+    return TestPredictions(**columns)
 
 
 def _predict(

@@ -5,12 +5,13 @@ import math
 import numpy as np
 from scipy.ndimage import uniform_filter
 
+from aeops.evaluation.sample_blocks import rows_of_blocks, sample_values
 from aeops.kinds.arrays import mse_per_image
 
 WINDOW = 7  # pixels a side, all of one weight: scikit-image's default, and the window of the reference in docs/recipes
 BORDER = WINDOW // 2  # pixels at each edge that the window does not fit around
 C1, C2 = 0.01**2, 0.03**2  # their K1, K2 squared, for values that span 1
-BLOCK_ROWS = 4096  # images filtered at once: bounds the memory of the five filtered copies
+SUMMED_ROWS = 4096  # similarities that are added up before they join the total: a sum's order decides its last digits
 
 
 def psnr(mse: float) -> float:
@@ -34,13 +35,30 @@ def ssim(target: np.ndarray, output: np.ndarray) -> float | None:
     Returns:
         None for images smaller than the window and for series, where it is not defined.
     """
-    if target.ndim != 4 or min(target.shape[-2:]) < WINDOW:
+    if not has_ssim(target.shape):
         return None
+    return mean_similarity(ssim_of_images(target, output))
+
+
+def has_ssim(shape: tuple[int, ...]) -> bool:
+    """Return whether the structural similarity of samples (n, ...) is defined."""
+    return len(shape) == 4 and min(shape[-2:]) >= WINDOW
+
+
+def ssim_of_images(target: np.ndarray, output: np.ndarray) -> np.ndarray:
+    """Return the structural similarity of each image, float64 (n,); images are filtered some at a time."""
+    similarities = np.empty(len(target))
+    for rows in rows_of_blocks(len(target), sample_values(target)):
+        similarities[rows] = _ssim_map(target[rows], output[rows]).mean(axis=(1, 2, 3))
+    return similarities
+
+
+def mean_similarity(similarities: np.ndarray) -> float:
+    """Return the mean of the similarities of images, (n,)."""
     total = 0.0
-    for start in range(0, len(target), BLOCK_ROWS):
-        block = slice(start, start + BLOCK_ROWS)
-        total += float(_ssim_map(target[block], output[block]).mean(axis=(1, 2, 3)).sum())
-    return total / len(target)
+    for start in range(0, len(similarities), SUMMED_ROWS):
+        total += float(similarities[start : start + SUMMED_ROWS].sum())
+    return total / len(similarities)
 
 
 def _ssim_map(target: np.ndarray, output: np.ndarray) -> np.ndarray:

@@ -22,6 +22,8 @@ from ae_models.thresholds import THRESHOLDS, threshold_method, threshold_spec
 from aeops.bundle.detector import Detector
 from aeops.errors import DataError
 from aeops.evaluation import model_input
+from aeops.evaluation.block_scores import score_in_blocks
+from aeops.evaluation.sample_blocks import release_pages, rows_of_blocks, sample_values
 from aeops.predictions.rows import moments_of, scorer_of, summary_of_code
 
 COLUMNS = ("score", "mean", "std", "code")
@@ -62,9 +64,13 @@ def write_reference(file: Path, fit: FitSpec, calibration: np.ndarray, detector:
         calibration: (m, ...) in raw units, as prepared.
         detector: the bundle.
     """
-    inputs = model_input.served_inputs(fit, calibration, REFERENCE_SEED)
-    predictions = detector.score(inputs, code=True)
-    mean, std = moments_of(inputs, scorer_of("", "", detector))
+    inputs = model_input.served_inputs(fit, calibration, REFERENCE_SEED, file.parent)
+    predictions = score_in_blocks(detector, inputs, file.parent, code=True)
+    moments, scorer = [], scorer_of("", "", detector)
+    for rows in rows_of_blocks(len(inputs), sample_values(inputs)):
+        moments.append(moments_of(inputs[rows], scorer))
+        release_pages(inputs)
+    mean, std = map(np.concatenate, zip(*moments, strict=True))
     code = summary_of_code(predictions["code"])
     columns = {
         "score": pa.array(predictions["score"], pa.float32()),

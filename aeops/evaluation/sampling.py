@@ -3,8 +3,13 @@
 import numpy as np
 
 MAX_BASELINE_ROWS = 20_000  # training samples that baselines are fitted to: with more, evaluation takes minutes
-MAX_BASELINE_VALUES = 2**26  # of these samples together: 256 MiB
+MAX_BASELINE_VALUES = 2**24  # of these samples together: 64 MiB
 BASELINE_SEED = 1_732_050_807  # of the draw of these samples
+# Neighbours are looked for among fewer training samples where many samples are scored, so that the work does not grow with the
+# product of both: at most so many multiplications, some 15 s of one core. A distance costs that of its values and of its sorting.
+MAX_NEIGHBOUR_PRODUCTS = 2**38
+SORTING_PRODUCTS = 256
+MIN_NEIGHBOUR_ROWS = 2_000
 
 
 def even_indices(count: int, limit: int) -> np.ndarray:
@@ -24,15 +29,34 @@ def baseline_rows(rows: int, values: int) -> int:
         rows: number of training samples.
         values: of a sample.
 
-    >>> baseline_rows(500_000, 784), baseline_rows(2_000, 784), baseline_rows(500_000, 2**25)
+    >>> baseline_rows(500_000, 784), baseline_rows(2_000, 784), baseline_rows(500_000, 2**23)
     (20000, 2000, 2)
     """
     return min(rows, MAX_BASELINE_ROWS, max(1, MAX_BASELINE_VALUES // values))
 
 
-def draw_baseline_rows(rows: int, values: int) -> np.ndarray:
-    """Return the ascending indices of a random subsample of the training samples: all of them, if they are few enough."""
-    count = baseline_rows(rows, values)
+def neighbour_rows(rows: int, values: int, scored: int) -> int:
+    """Return among how many training samples neighbours are looked for.
+
+    Args:
+        rows: number of training samples.
+        values: of a sample, as neighbours are looked for.
+        scored: number of samples whose neighbours are looked for.
+
+    >>> neighbour_rows(2_494, 784, 2_312), neighbour_rows(350_000, 784, 100_000), neighbour_rows(700_000, 784, 200_000)
+    (2494, 2643, 2000)
+    """
+    affordable = MAX_NEIGHBOUR_PRODUCTS // (max(1, scored) * (values + SORTING_PRODUCTS))
+    return min(baseline_rows(rows, values), max(MIN_NEIGHBOUR_ROWS, affordable))
+
+
+def draw_rows(rows: int, count: int) -> np.ndarray:
+    """Return the ascending indices of a random subsample of `count` of the training samples, the same each time."""
     if count == rows:
         return np.arange(rows)
     return np.sort(np.random.default_rng(BASELINE_SEED).choice(rows, count, replace=False))
+
+
+def draw_baseline_rows(rows: int, values: int) -> np.ndarray:
+    """Return the ascending indices of the training samples that baselines are fitted to: all of them, if they are few enough."""
+    return draw_rows(rows, baseline_rows(rows, values))

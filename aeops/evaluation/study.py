@@ -16,6 +16,7 @@ from ae_models.own_parts import resolve_work
 from aeops.bundle.detector import Detector
 from aeops.evaluation.baselines import RecipeBaselines
 from aeops.evaluation.prepared import PreparedSamples
+from aeops.evaluation.sample_blocks import map_samples
 from aeops.plugins import current_parts
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
@@ -29,7 +30,8 @@ class EvaluationContext:
         recipe: whose bundle it is.
         data: the prepared samples.
         detector: the bundle, loaded.
-        inputs: the test samples as the model is served them, (n, *detector.shape) in raw units.
+        inputs: the test samples as the model is served them, (n, *detector.shape) in raw units. Where they are many, this,
+            `target` and the reconstructions lie in files: `aeops.evaluation.sample_blocks` reads such arrays in blocks.
         target: the expected reconstructions, (n, *detector.output_shape) in [0, 1]; of a text, its token ids.
         predictions: of the detector for `inputs`: score, p_value, is_anomaly, reconstruction, code.
         project: with the sources and the state.
@@ -53,8 +55,8 @@ class EvaluationContext:
 
     @property
     def reconstructions(self) -> np.ndarray:
-        """Reconstructions of test samples of numbers, (n, *detector.output_shape) in [0, 1]."""
-        return self.data.scale(self.predictions["reconstruction"])
+        """Reconstructions of test samples of numbers, (n, *detector.output_shape) in [0, 1]; many of them are in a file."""
+        return map_samples(self.data.scale, self.predictions["reconstruction"], self.data.folder)
 
     @cached_property
     def baselines(self) -> RecipeBaselines:
@@ -64,7 +66,7 @@ class EvaluationContext:
     @cached_property
     def measured_outputs(self) -> np.ndarray:
         """Reconstructions in the units in which errors are measured: in [0, 1], or as token ids (n, tokens)."""
-        return self.detector.to_measured(self.predictions["reconstruction"])
+        return map_samples(self.detector.to_measured, self.predictions["reconstruction"], self.data.folder)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -14,7 +14,13 @@ from aeops.files import make_folder, replace_file, write_json
 from aeops.machine.child_process import run_module
 from aeops.monitoring import paths
 from aeops.monitoring.champion_period import ChampionPeriod
-from aeops.monitoring.daily_counts import DailyCounts, count_predictions, make_test_bins, read_recent_predictions
+from aeops.monitoring.daily_counts import (
+    DailyCounts,
+    count_predictions,
+    has_recent_samples,
+    make_test_bins,
+    read_recent_predictions,
+)
 from aeops.monitoring.history import append_check, find_past_alarms, read_history
 from aeops.monitoring.monitoring_page import PageContent, write_page
 from aeops.monitoring.ranks import ColumnBins
@@ -35,6 +41,7 @@ from aeops.monitoring.verdict import (
     is_drift_due,
     read_last_verdict,
 )
+from aeops.predictions.day_files import roll_days
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
 from aeops.registry import ledger
@@ -85,12 +92,14 @@ def check_champion_period(
 ) -> MonitoringVerdict:
     """Check a champion and write the results; see `aeops.monitoring.check.run_check`."""
     name = recipe.name
+    roll_days(project, name, min(now, datetime.now(UTC)).astimezone(UTC).date())
     result = evaluate_signals(project, recipe, period, now)
     history = append_check(paths.history_file(project, name), now, name, period, result.signals)
     verdict = build_monitoring_verdict(project, recipe, now, period, [signal.to_dict() for signal in result.signals])
     last_verdict = read_last_verdict(project, name)
     store = None
-    if force_drift or is_drift_due(recipe.monitor, last_verdict, verdict):
+    can_compare = result.reference is not None and has_recent_samples(result.counts, period, now, DRIFT_DAYS)
+    if force_drift or is_drift_due(recipe.monitor, last_verdict, verdict, can_compare):
         with ThreadPoolExecutor(1) as pool:  # Evidently's process takes ten seconds, importing MLflow three
             drift = pool.submit(draw_drift_report, project, recipe, period, result.reference, now)
             store = open_store(project)

@@ -301,6 +301,13 @@ def read_recent_predictions(
     return table.take(np.sort(np.random.default_rng(0).choice(table.num_rows, limit, replace=False)))
 
 
+def has_recent_samples(counts: DailyCounts, period: ChampionPeriod, until: datetime, days: int) -> bool:
+    """Return whether the champion scored on one of the last whole days, or on the day of `until`."""
+    first_day = (until - timedelta(days=days)).astimezone(UTC).date() + timedelta(days=1)
+    scored_days, _ = counts.champion_days(period)
+    return any(day >= first_day for day in scored_days)
+
+
 def midnight(timestamp: datetime) -> datetime:
     """Return the beginning of a timestamp's day in UTC."""
     return timestamp.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)

@@ -73,10 +73,14 @@ def log_polya(counts: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 class PolyaUrn:
-    """Compute `log_polya` many times for the same weights, with a table of the gamma functions of small counts."""
+    """Compute `log_polya` many times for the same weights, with a table of the gamma functions of small counts.
+
+    The table grows where as many have been computed without it as it would hold: few calls with large counts need none.
+    """
 
     def __init__(self, weights: np.ndarray) -> None:
         self.weights = np.asarray(weights, dtype=np.float64)
+        self._computed = 0  # gamma functions, because the table was too small
         self._table_size = 0  # counts below it are in the table
         self._table = np.empty(0)  # of the bins, one after the other
 
@@ -87,10 +91,12 @@ class PolyaUrn:
     def _log_rising(self, counts: np.ndarray) -> np.ndarray:
         """Return the logarithm of weight * (weight + 1) * ... * (weight + count - 1), (..., bins)."""
         highest = int(counts.max(initial=0))
-        if highest >= MAX_TABLE_COUNT:
-            return np.asarray(gammaln(self.weights + counts) - gammaln(self.weights))
         if highest >= self._table_size:
-            self._table_size = 1 << highest.bit_length()
+            self._computed += counts.size
+            needed_size = 1 << highest.bit_length()
+            if highest >= MAX_TABLE_COUNT or needed_size * len(self.weights) > self._computed:
+                return np.asarray(gammaln(self.weights + counts) - gammaln(self.weights))
+            self._table_size = needed_size
             arguments = self.weights[:, None] + np.arange(self._table_size)
             self._table = (gammaln(arguments) - gammaln(self.weights)[:, None]).ravel()
         return self._table.take(counts + self._table_size * np.arange(len(self.weights)))

@@ -105,13 +105,21 @@ def read_monitoring_verdict(file: Path) -> MonitoringVerdict:
     return verdict
 
 
-def is_drift_due(spec: MonitorSpec, last: MonitoringVerdict | None, verdict: MonitoringVerdict) -> bool:
-    """Return whether Evidently's report is of another champion, or older than an alarm or than `drift_every_days`."""
-    if last is None or last["version"] != verdict["version"] or last["drift"] is None:
+def is_drift_due(spec: MonitorSpec, last: MonitoringVerdict | None, verdict: MonitoringVerdict, can_compare: bool) -> bool:
+    """Return whether Evidently's report is of another champion, or older than an alarm or than `drift_every_days`.
+
+    Args:
+        spec: the recipe's section monitor.
+        last: the verdict of the last check.
+        verdict: of this one.
+        can_compare: whether there are recent predictions and a reference; a report that is missing is due only then.
+    """
+    if last is None or last["version"] != verdict["version"] or set(alarm_names(verdict)) - set(alarm_names(last)):
         return True
+    if last["drift"] is None:
+        return can_compare
     age = abs(datetime.fromisoformat(verdict["as_of"]) - datetime.fromisoformat(last["drift"]["as_of"]))
-    new_alarms = set(alarm_names(verdict)) - set(alarm_names(last))
-    return age >= timedelta(days=spec.drift_every_days) or bool(new_alarms)
+    return age >= timedelta(days=spec.drift_every_days)
 
 
 def find_alarms(verdict: MonitoringVerdict) -> list[SignalRecord]:

@@ -26,6 +26,7 @@ import pyarrow as pa
 from aeops.files import make_folder, sync_folder
 from aeops.predictions import prediction_store
 from aeops.predictions.arrow_rows import build_rows
+from aeops.predictions.recorded_files import predictions_folder
 from aeops.predictions.rows import Scorer, predictions_schema
 from aeops.project import Project
 from aeops.recipe.monitoring import SERVICE_CHANNEL
@@ -170,7 +171,7 @@ class Journal:
 
     def _has_closed_journals(self) -> bool:
         """Return whether there are journals beside the current one; another service may still write them."""
-        folder = prediction_store.predictions_folder(self.project, self.recipe) / prediction_store.JOURNAL
+        folder = predictions_folder(self.project, self.recipe) / prediction_store.JOURNAL
         calls = {file.stem for file in folder.glob("*.arrow")}
         if self._current is not None:
             calls.discard(self._current.call)
@@ -202,7 +203,7 @@ class Journal:
     def _new_call(self) -> str:
         while True:
             call = secrets.token_hex(6)
-            if not prediction_store.call_files(self.project, call):
+            if not prediction_store.own_files(self.project, call):
                 return call
 
     def _append_bytes(self, journal: OpenJournal, data: pa.Buffer) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from aeops.errors import AeError, DataError
 from aeops.predictions import prediction_store
+from aeops.predictions.recorded_files import predictions_folder
 from aeops.project import Project, find_project
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def roll_journals(project: Project, recipe: str) -> list[str]:
         A problem for each journal that cannot be read.
     """
     problems = []
-    folder = prediction_store.predictions_folder(project, recipe) / prediction_store.JOURNAL
+    folder = predictions_folder(project, recipe) / prediction_store.JOURNAL
     for tmp_path in folder.glob(f".*{prediction_store.UNNAMED_SUFFIX}"):
         if time.time() - tmp_path.stat().st_mtime > ABANDONED_AFTER:
             tmp_path.unlink()

@@ -1,6 +1,7 @@
 """Store of predictions, by hand, by the service and in batches, so that `ae why` can explain a score later.
 
     <home>/predictions/<recipe>/<date>/<call>.parquet     a row a sample; the date is of the first row, in UTC
+    <home>/predictions/<recipe>/<date>/day-<name>.parquet the small calls of a day that is over: see day_files.py
     <home>/predictions/<recipe>/journal/<call>.arrow      answers of a service, not yet rolled into such a file
 
 A prediction's id is `<call>-<row>`, such as 7f3a9c2e-12: 8 to 16 hexadecimal digits that name the call, and the row from 0. Files
@@ -18,6 +19,14 @@ from typing import TYPE_CHECKING
 from ae_models.names import names_in
 from aeops.errors import AeError, DataError, InfrastructureError, UsageError, as_ae_error
 from aeops.files import atomic_path
+from aeops.predictions.recorded_files import (
+    DAY_PREFIX,
+    is_day_file,
+    joined_calls,
+    list_day_folders,
+    list_recorded,
+    predictions_folder,
+)
 from aeops.predictions.rows import Prediction, Scorer, ids_of_call, predictions_schema
 from aeops.project import Project
 from aeops.recipe.monitoring import CHANNELS, MANUAL_CHANNEL, SERVICE_CHANNEL
@@ -62,15 +71,11 @@ def record_call(
 
 
 def new_call(project: Project) -> str:
-    """Return eight hexadecimal digits that no recorded call has."""
+    """Return twelve hexadecimal digits that no call with a file of its own has; so many that one of a day file has others."""
     while True:
-        call = secrets.token_hex(4)
-        if not call_files(project, call):
+        call = secrets.token_hex(6)
+        if not own_files(project, call):
             return call
-
-
-def predictions_folder(project: Project, recipe: str) -> Path:
-    return project.home / "predictions" / recipe
 
 
 def call_file(project: Project, recipe: str, time: datetime, call: str) -> Path:
@@ -117,10 +122,19 @@ def write_error(file: Path, error: OSError) -> AeError:
 # ---------------------------------------------------------------- reading
 
 
-def call_files(project: Project, call: str) -> list[Path]:
-    """Return the file of a call, or its journal as long as there is no file."""
+def own_files(project: Project, call: str) -> list[Path]:
+    """Return the file that a call alone has, or its journal as long as there is no file; none where it is in a day file."""
     root = project.home / "predictions"
     return sorted(root.glob(f"*/*/{call}.parquet")) or sorted(root.glob(f"*/{JOURNAL}/{call}.arrow"))
+
+
+def call_files(project: Project, call: str) -> list[Path]:
+    """Return the file that holds a call: its own, its journal as long as there is no file, or a day file."""
+    files = own_files(project, call)
+    if files:
+        return files
+    day_files = (project.home / "predictions").glob(f"*/*/{DAY_PREFIX}*.parquet")
+    return [file for file in sorted(day_files) if call in joined_calls(file)]
 
 
 def find_prediction(project: Project, prediction: str) -> Prediction:
@@ -130,6 +144,8 @@ def find_prediction(project: Project, prediction: str) -> Prediction:
         UsageError: it is no id, or nothing is recorded under it.
         DataError: the file that should hold it cannot be read, or holds another one in its place.
     """
+    import pyarrow.compute as pc
+
     id_match = PREDICTION_ID.fullmatch(prediction)
     if id_match is None:
         raise UsageError(f"expected the id of a prediction as `ae score` prints it, such as 7f3a9c2e-12, got {prediction!r}")
@@ -141,6 +157,8 @@ def find_prediction(project: Project, prediction: str) -> Prediction:
         )
     file = files[0]
     table = read_call(file)
+    if is_day_file(file):
+        table = table.filter(pc.starts_with(table["id"], f"{call}-"))
     if row_index >= table.num_rows:
         raise UsageError(f"no prediction {prediction}: the call {call} has {call}-0 to {call}-{table.num_rows - 1}")
     row = table.slice(row_index, 1).to_pylist()[0]
@@ -212,10 +230,11 @@ def _list_calls(
         for journal in sorted(folder.glob(f"{JOURNAL}/*.arrow")):
             tables_by_call[journal.stem] = _read_journal_if_exists(journal)
     files = []
-    for file in sorted(folder.glob("*-*-*/*.parquet")):
-        tables_by_call.pop(file.stem, None)
-        if _may_hold(file.parent.name, since, until):
-            files.append(file)
+    for day_folder in list_day_folders(project, recipe):
+        for file in day_folder.glob("*.parquet"):
+            tables_by_call.pop(file.stem, None)
+        if _may_hold(day_folder.name, since, until):
+            files += list_recorded(day_folder)
     return list(tables_by_call.values()), files
 
 

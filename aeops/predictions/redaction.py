@@ -3,10 +3,11 @@
 from collections.abc import Collection
 from pathlib import Path
 
-from ae_models.mappings import drop_keys
 from aeops.errors import InfrastructureError
+from aeops.predictions.day_files import delete_joined_files
 from aeops.predictions.journal_roller import roll_journals
-from aeops.predictions.prediction_store import JOURNAL, predictions_folder, read_call, write_call
+from aeops.predictions.prediction_store import JOURNAL, read_call, write_call
+from aeops.predictions.recorded_files import predictions_folder, read_metadata
 from aeops.project import Project
 
 FORGOTTEN = "(forgotten)"  # in place of a sample's name
@@ -37,13 +38,13 @@ def redact_predictions(project: Project, recipe: str, ids: Collection[str], cont
         ids: names under which they were scored.
         contents: SHA-256 of their contents.
     """
+    delete_joined_files(project, recipe)
     return sum(_redact_file(file, ids, contents) for file in sorted(predictions_folder(project, recipe).glob("*/*.parquet")))
 
 
 def _redact_file(file: Path, ids: Collection[str], contents: Collection[str]) -> int:
     import pyarrow as pa
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
     table = read_call(file)
     named = pc.is_in(table["sample"], value_set=pa.array(list(ids), pa.string()))
@@ -56,6 +57,5 @@ def _redact_file(file: Path, ids: Collection[str], contents: Collection[str]) ->
         column = table[name]
         replaced = pc.if_else(hit, pa.scalar(value, column.type), column)
         table = table.set_column(table.schema.get_field_index(name), table.schema.field(name), replaced)
-    metadata = {key.decode(): value.decode() for key, value in (pq.read_schema(file).metadata or {}).items()}
-    write_call(file, table.combine_chunks().to_batches(), drop_keys(metadata, {"ARROW:schema"}))
+    write_call(file, table.combine_chunks().to_batches(), read_metadata(file))
     return count

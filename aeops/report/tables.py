@@ -191,8 +191,11 @@ def describe_lead(metrics: Mapping[str, Any]) -> str:
         low, high = section["lead_interval"]
         interval = f"95 % interval {low:+.3f} to {high:+.3f}, on the same samples"
     lead = f"{section['lead']:+.3f} in AUROC over the best baseline ({interval})"
+    shrunk = ""
+    if "baseline_shape" in section:
+        shrunk = f", all samples shrunk to {' x '.join(map(str, section['baseline_shape']))},"
     return (
-        f"Lead: {lead}. Baselines are fitted to {section['baseline_rows']:,} training samples and have the preprocessing "
+        f"Lead: {lead}. Baselines are fitted to {section['baseline_rows']:,} training samples{shrunk} and have the preprocessing "
         "of the model's score: see docs/gates.md."
     )
 

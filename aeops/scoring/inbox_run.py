@@ -24,7 +24,7 @@ from aeops.files import atomic_write, make_folder, write_json
 from aeops.kinds.decoding import is_caused_by_machine
 from aeops.machine.lock import file_lock
 from aeops.machine.stored_json import read_json_if_whole
-from aeops.predictions import prediction_store
+from aeops.predictions.recorded_files import list_day_folders, list_recorded
 from aeops.predictions.rows import Scorer, scorer_of
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
@@ -48,6 +48,7 @@ from aeops.scoring.score_file import (
     FileChangedError,
     RecordedCalls,
     ScoredFile,
+    calls_of,
     may_be_batch,
     read_batch_source,
     read_scored_file,
@@ -210,7 +211,7 @@ class InboxRun:
         if predictions is None:
             return False
         self.seen_files.remember_call(file, call)
-        source = read_batch_source(predictions)[SOURCE_KEY]
+        source = read_batch_source(predictions, call)[SOURCE_KEY]
         if source == file.printable_name or not self.seen_files.is_new(file):
             self.outcome.unchanged_count += 1
         else:
@@ -226,12 +227,19 @@ class InboxRun:
             return run_name
         run_name = str(record["run"])
         start = run_record.stat().st_mtime
-        for file in prediction_store.predictions_folder(self.project, self.recipe.name).glob("*-*-*/*.parquet"):
-            if may_be_batch(file) and file.stat().st_mtime >= start and read_batch_source(file).get(RUN_KEY) == run_name:
-                self.outcome.scored.append(read_scored_file(file))
+        for folder in list_day_folders(self.project, self.recipe.name):
+            for file in list_recorded(folder):
+                if file.stat().st_mtime >= start:
+                    self._resume_calls(file, run_name)
         self.outcome.scored.sort(key=lambda scored: scored.name)
         self.outcome.refused = [record for record in self.refusals.values() if record["run"] == run_name]
         return run_name
+
+    def _resume_calls(self, file: Path, run_name: str) -> None:
+        """Add the files whose predictions the killed run has recorded in this file."""
+        for call in calls_of(file):
+            if may_be_batch(call) and read_batch_source(file, call).get(RUN_KEY) == run_name:
+                self.outcome.scored.append(read_scored_file(file, call))
 
     # ------------------------------------------------------------ file by file
 

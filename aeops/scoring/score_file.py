@@ -4,13 +4,14 @@ A call's name is derived from the recipe and the content, so a second try of the
 file appears as a whole, by a rename, or not at all: a process killed before has done nothing, and killed after it everything.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from aeops.bundle.detector import Detector
@@ -20,6 +21,7 @@ from aeops.kinds.flags import REFUSED
 from aeops.predictions import prediction_store
 from aeops.predictions.arrow_rows import build_rows
 from aeops.predictions.prediction_store import JOURNAL
+from aeops.predictions.recorded_files import is_day_file, joined_calls, predictions_folder, read_metadata
 from aeops.predictions.rows import Scorer
 from aeops.project import Project
 from aeops.recipe.monitoring import BATCH_CHANNEL
@@ -48,6 +50,7 @@ class ScoredFile:
     Attributes:
         name: of the file in the inbox, printable.
         sha256: of its content.
+        call: that its predictions belong to.
         predictions: the Parquet file with its predictions.
         version: of the model that scored it.
         sample_count: number of samples.
@@ -57,16 +60,12 @@ class ScoredFile:
 
     name: str
     sha256: str
+    call: str
     predictions: Path
     version: str
     sample_count: int
     flagged_count: int
     refused_count: int = 0
-
-    @property
-    def call(self) -> str:
-        """Name of the call that its predictions belong to."""
-        return self.predictions.stem
 
     def to_dict(self) -> ScoredFileRecord:
         """Return the file as the summary of a run holds it."""
@@ -92,8 +91,9 @@ class RecordedCalls:
     def __init__(self, project: Project) -> None:
         folder = project.home / "predictions"
         self._files: dict[str, list[Path]] = {}
-        for file in (*folder.glob("*/*/*.parquet"), *folder.glob(f"*/{JOURNAL}/*.arrow")):
-            self.add_file(file)
+        for file in (*folder.glob("*/*/[!.]*.parquet"), *folder.glob(f"*/{JOURNAL}/*.arrow")):
+            for call in calls_of(file):
+                self._files.setdefault(call, []).append(file)
 
     def add_file(self, file: Path) -> None:
         """Add a call by its file of predictions."""
@@ -107,33 +107,35 @@ class RecordedCalls:
         attempt = 0
         while files := self._files.get(call := call_name(recipe, sha256, attempt)):
             for file in files:
-                if read_batch_source(file).get(SHA256_KEY) == sha256:
+                if read_batch_source(file, call).get(SHA256_KEY) == sha256:
                     return call, file
             attempt += 1
         return call, None
 
 
-def may_be_batch(file: Path) -> bool:
-    """Return whether a file of predictions may be of a batch, by its name; those of other channels may have such names, too."""
-    return len(file.stem) == CALL_DIGITS
+def calls_of(file: Path) -> Iterable[str]:
+    """Return the names of the calls that a file of predictions or a journal holds."""
+    return joined_calls(file) if is_day_file(file) else [file.stem]
 
 
-def read_batch_source(file: Path) -> dict[str, str]:
-    """Return the metadata about the source of a file of predictions; empty where it is not of a batch.
+def may_be_batch(call: str) -> bool:
+    """Return whether a call may be of a batch, by its name; those of other channels may have such names, too."""
+    return len(call) == CALL_DIGITS
+
+
+def read_batch_source(file: Path, call: str) -> Mapping[str, str]:
+    """Return the metadata about the source of a call, of the file that holds it; empty where it is not of a batch.
 
     Raises:
         DataError: the file cannot be read.
     """
     if file.suffix != ".parquet":
         return {}
-    try:
-        metadata = pq.read_metadata(file).metadata or {}
-    except (ValueError, OSError) as error:
-        raise DataError(f"{file} cannot be read ({str(error).splitlines()[0]}): put back a copy of it, or remove it") from error
+    metadata = joined_calls(file)[call] if is_day_file(file) else read_metadata(file)
     source = {}
     for name, value in metadata.items():
-        if name.startswith(b"ae."):
-            source[name.decode()] = value.decode()
+        if name.startswith("ae."):
+            source[name] = value
     return source
 
 
@@ -158,7 +160,7 @@ def score_and_record(
     """
     predictions = prediction_store.call_file(project, scorer.recipe, time, call)
     name = temporary_path(predictions).name
-    for left_over in prediction_store.predictions_folder(project, scorer.recipe).glob(f"*/{name}"):
+    for left_over in predictions_folder(project, scorer.recipe).glob(f"*/{name}"):
         left_over.unlink()  # of a run that was killed on another day
     batches = ScoredBatches(file, detector, scorer, call, time)
     source = {SOURCE_KEY: file.printable_name, SHA256_KEY: sha256, RUN_KEY: run}
@@ -166,6 +168,7 @@ def score_and_record(
     return ScoredFile(
         file.printable_name,
         sha256,
+        call,
         predictions,
         scorer.version,
         batches.sample_count,
@@ -174,13 +177,15 @@ def score_and_record(
     )
 
 
-def read_scored_file(predictions: Path) -> ScoredFile:
-    """Return the scored file that an earlier try of the same run has recorded."""
-    source = read_batch_source(predictions)
-    table = pq.read_table(predictions, columns=["is_anomaly", "version", "score"])
+def read_scored_file(predictions: Path, call: str) -> ScoredFile:
+    """Return the scored file that an earlier try of the same run has recorded as this call."""
+    source = read_batch_source(predictions, call)
+    table = pq.read_table(predictions, columns=["id", "is_anomaly", "version", "score"])
+    table = table.filter(pc.starts_with(table["id"], f"{call}-"))
     return ScoredFile(
         name=source[SOURCE_KEY],
         sha256=source[SHA256_KEY],
+        call=call,
         predictions=predictions,
         version=table["version"][0].as_py(),
         sample_count=table.num_rows,

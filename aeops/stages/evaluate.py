@@ -25,12 +25,14 @@ from aeops.drawing import mosaics
 from aeops.errors import DataError
 from aeops.evaluation import line_charts, model_input
 from aeops.evaluation.alarm_causes import alarm_results
+from aeops.evaluation.block_scores import score_in_blocks
 from aeops.evaluation.detection import DetectorScores, measure_flagged, measure_lead, measure_ranking
 from aeops.evaluation.false_alarms import count_blocks, measure_false_alarms
 from aeops.evaluation.galleries import draw_galleries
 from aeops.evaluation.measures import MEASURE_FUNCTIONS
 from aeops.evaluation.prepared import load_prepared
 from aeops.evaluation.reference import REFERENCE_SEED, write_reference
+from aeops.evaluation.sample_blocks import map_samples, read_pairs
 from aeops.evaluation.series_alarms import series_results
 from aeops.evaluation.study import EvaluationContext, StudyResult, run_study
 from aeops.evaluation.threshold_table import error_table, threshold_table, to_csv
@@ -111,9 +113,9 @@ def build_context(recipe: Recipe, project: Project, prepared: Path, bundle: Path
         if recipe.data.split.test is None:
             next_step = "add some to the source's own test part"
         raise DataError(f"{prepared}: no normal sample in test.npy, expected at least one; {next_step}, or ingest more samples")
-    inputs = model_input.served_inputs(recipe.fit, data.test, model_input.TEST_SEED)
-    target = detector.to_measured(model_input.target_channels(source, data.test))
-    predictions = detector.score(inputs, reconstruction=True, code=True)
+    inputs = model_input.served_inputs(recipe.fit, data.test, model_input.TEST_SEED, data.folder)
+    target = map_samples(detector.to_measured, model_input.target_channels(source, data.test), data.folder)
+    predictions = score_in_blocks(detector, inputs, data.folder, reconstruction=True, code=True)
     return EvaluationContext(recipe, data, detector, inputs, target, predictions, project, bundle, history)
 
 
@@ -123,10 +125,11 @@ def score_detectors(context: EvaluationContext) -> dict[str, DetectorScores]:
     if recipe.evaluate.neighbours is None or not context.data.novelty.any():
         return {}
     calibration = np.load(calibration_file(context.data.folder, recipe, context.project), mmap_mode="r")
-    calibration_scores = context.baselines.score(model_input.served_inputs(recipe.fit, calibration, REFERENCE_SEED))
+    folder = context.data.folder
+    calibration_scores = context.baselines.score(model_input.served_inputs(recipe.fit, calibration, REFERENCE_SEED, folder))
     model_scores = context.detector.calibration_scores
     if read_threshold(context.detector.bundle["threshold"]).method.block > 1:  # those are of blocks, and baselines have windows
-        model_scores = context.detector.score(calibration)["score"]
+        model_scores = score_in_blocks(context.detector, calibration, folder)["score"]
     detectors = {MODEL_DETECTOR: DetectorScores(model_scores, context.predictions["score"])}
     for name, scores in context.baselines.score(context.inputs).items():
         detectors[name] = DetectorScores(calibration_scores[name], scores)
@@ -196,7 +199,7 @@ def measure_reconstruction(context: EvaluationContext) -> MetricTree:
     gain = None
     if pca["mse"]:
         gain = 1 - model["mse"] / pca["mse"]
-    settings = {"components": context.recipe.evaluate.pca_components, "rows": context.baselines.rows}
+    settings = {"components": context.recipe.evaluate.pca_components, "rows": context.baselines.pca_rows}
     return {"model": model, "pca": settings | pca, "gain_over_pca": gain}
 
 
@@ -204,7 +207,7 @@ def measure_normals(context: EvaluationContext, outputs: np.ndarray) -> MetricTr
     """Measure the outputs (n, ...) of the normal samples against their targets."""
     measure_function = MEASURE_FUNCTIONS[context.detector.data_kind.MEASURED_AS]
     groups = context.data.table["group"].to_numpy()[context.is_normal]
-    return measure_function(context.target[context.is_normal], outputs[context.is_normal], groups)
+    return measure_function(context.target, outputs, groups, np.flatnonzero(context.is_normal))
 
 
 def detection_metrics(
@@ -222,7 +225,9 @@ def detection_metrics(
     rates = dict(TABLE_RATES)
     if requested_rate is not None:
         rates[AT_REQUESTED_RATE] = requested_rate
-    metrics: MetricTree = {"baseline_rows": context.baselines.rows}
+    metrics: MetricTree = {"baseline_rows": context.baselines.neighbour_rows}
+    if context.baselines.searched_shape != context.detector.shape:
+        metrics["baseline_shape"] = list(context.baselines.searched_shape)
     test_scores = {}
     for name, scores in detectors.items():
         test_scores[name] = scores.test
@@ -255,13 +260,17 @@ def score_table(context: EvaluationContext) -> pd.DataFrame:
     The error is what a comparison with the champion compares.
     """
     predictions, kind = context.predictions, context.detector.data_kind
-    column, quality = kind.quality(context.target, context.measured_outputs)
+    qualities, errors = [], []
+    for target, output in read_pairs(context.target, context.measured_outputs, np.arange(len(context.target))):
+        column, quality = kind.quality(target, output)
+        qualities.append(quality)
+        errors.append(kind.errors(target, output))
     return context.data.table[["id", "label", "novelty"]].assign(
         score=predictions["score"],
         p_value=predictions["p_value"],
         is_anomaly=predictions["is_anomaly"],
-        **{column: quality.astype(np.float32)},
-        error=kind.errors(context.target, context.measured_outputs).astype(np.float32),
+        **{column: np.concatenate(qualities).astype(np.float32)},
+        error=np.concatenate(errors).astype(np.float32),
     )
 
 
@@ -283,6 +292,8 @@ def study_document(result: StudyResult) -> dict[str, object]:
 
 def example_results(context: EvaluationContext, folder: Path) -> dict[str, StudyResult]:
     """Return a table of samples and their reconstructions, as the result `examples`; empty where the kind has no such table."""
+    if context.detector.data_kind.IS_DRAWABLE:  # galleries show those
+        return {}
     is_normal = context.is_normal
     stored, decoded = context.data.test[is_normal], context.predictions["reconstruction"][is_normal]
     target, output = context.target[is_normal], context.measured_outputs[is_normal]
@@ -326,7 +337,7 @@ def draw_figures(
     if "detection" in metrics:
         draw_detection(folder, detectors, metrics["detection"], novelty)
     if kind.IS_DRAWABLE:
-        mosaics.draw_samples(folder / "samples.svg", context.data.scale(context.inputs), labels, novelty)
+        mosaics.draw_samples(folder / "samples.svg", context.inputs, context.data.scale, labels, novelty)
         draw_galleries(folder, context)
 
 

@@ -63,7 +63,9 @@ def tiles(tmp_path_factory: pytest.TempPathFactory) -> tuple[EvaluationContext, 
         }
     )
     write_json(folder / "prepared.json", {"source": {"sha256": source_digest(recipe, state)}})
-    data = PreparedSamples(folder, samples.array[good[:40]], samples.array[chosen], table, {"train": 40}, 0.0, 255.0)
+    data = PreparedSamples(
+        folder, samples.array[good[:40]], samples.array[chosen], table, {"train": 40, "calibration": 0}, 0.0, 255.0
+    )
     inputs = data.test.astype(np.float32)
     predictions = {"reconstruction": gaussian_filter(inputs, (0, 0, 3, 3))}
     recipe = replace(recipe, evaluate=replace(recipe.evaluate, pca_components=8))

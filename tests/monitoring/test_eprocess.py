@@ -10,6 +10,7 @@ from scipy.stats import beta, betabinom, binom
 
 from aeops.monitoring import eprocess
 from aeops.monitoring.eprocess import (
+    PolyaUrn,
     any_change,
     confidence_sequence,
     log_evidence,
@@ -187,3 +188,17 @@ def test_the_band_is_where_the_evidence_against_a_rate_is_below_one_over_the_lev
         assert mixture / binom.pmf(4, 90, rate) == pytest.approx(20, rel=1e-4)
     none = confidence_sequence(np.array([0, 7]), np.array([0, 7]), 0.05)
     assert (none[0][0], none[1][0], none[1][1]) == (0, 1, 1)
+
+
+def test_an_urn_that_has_a_table_computes_what_one_without_computes() -> None:
+    """The table is made once it pays, here within the first calls; a look at large counts makes none."""
+    weights = np.array([0.5, 3.0, 8.0])
+    counts = np.random.default_rng(3).integers(0, 40, (100, 3))
+    urn = PolyaUrn(weights)
+    for start in range(0, 100, 20):
+        expected = [log_polya(row, weights) for row in counts[start : start + 20]]
+        np.testing.assert_array_equal(urn(counts[start : start + 20]), expected)
+    assert urn._table_size == 64
+    large = PolyaUrn(weights)
+    large(counts[:1] + 100_000)
+    assert large._table_size == 0

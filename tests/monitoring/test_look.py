@@ -4,7 +4,8 @@ import json
 import os
 import re
 import shutil
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from monitored_project import on_day, promotion_of, scoring
 
 from aeops.cli import monitor
-from aeops.monitoring import history, paths, retrains
+from aeops.monitoring import check_steps, history, paths, retrains
 from aeops.monitoring.check import run_check
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
@@ -121,6 +122,24 @@ def test_the_reference_is_fetched_once(looked: Project, recipe: Recipe, monkeypa
     """Where nothing is new, a look asks MLflow for nothing."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # where nothing answers
     assert run_check(looked, recipe, on_day(promotion_of(looked), 14))["drift"] == read(looked)["drift"]
+
+
+def test_a_champion_without_predictions_opens_mlflow_once(
+    project: Project, recipe: Recipe, promoted: datetime, score: Callable[..., None], normal: np.ndarray, monkeypatch
+) -> None:
+    opened = []
+    monkeypatch.setattr(check_steps, "open_store", opened.append)
+    monkeypatch.setattr(check_steps, "log_results", lambda *_: None)
+    for minutes in (1, 2, 3):
+        assert run_check(project, recipe, promoted + timedelta(minutes=minutes))["drift"] is None
+    assert opened == [project]
+    score(2, normal[:120])
+    assert run_check(project, recipe, on_day(promoted, 3))["drift"]["rows"] == 120
+    run_check(project, recipe, on_day(promoted, 3) + timedelta(minutes=1))
+    assert opened == [project] * 2
+    assert run_check(project, recipe, on_day(promoted, 20))["drift"] is None, "the last samples are eighteen days old"
+    run_check(project, recipe, on_day(promoted, 20) + timedelta(minutes=1))
+    assert opened == [project] * 3
 
 
 def test_a_champion_that_was_registered_without_a_reference_is_unknown(

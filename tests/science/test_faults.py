@@ -148,6 +148,14 @@ def test_a_samples_fault_depends_on_its_own_row_alone() -> None:
     assert np.array_equal(inject(fault, 0.1, samples, 7, GREY)[:5], inject(fault, 0.1, samples[:5], 7, GREY))
 
 
+@pytest.mark.parametrize("name", ["occlusion", "foreign-patch"])  # the second one takes a part of another sample
+def test_some_rows_get_the_faults_that_they_have_among_all(name: str) -> None:
+    fault, samples = fault_named("image", name), samples_of(GREY)
+    expected = inject(fault, 0.1, samples, 7, GREY)
+    assert np.array_equal(inject(fault, 0.1, samples, 7, GREY, range(2, 6)), expected[2:6])
+    assert np.array_equal(inject(fault, 0.1, samples, 7, GREY, range(6, len(samples))), expected[6:])
+
+
 def test_samples_of_a_file_are_damaged_as_those_in_memory(tmp_path) -> None:
     np.save(tmp_path / "test.npy", samples_of(COLOUR))
     mapped = np.load(tmp_path / "test.npy", mmap_mode="r")

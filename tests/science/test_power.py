@@ -6,6 +6,7 @@ from itertools import groupby
 import numpy as np
 import pytest
 
+from ae_models import power
 from ae_models.errors import SampleError
 from ae_models.faults import find_changed, inject, standard_faults
 from ae_models.intervals import clopper_pearson
@@ -58,6 +59,13 @@ def test_each_cell_is_the_share_of_changed_samples_above_the_threshold(normals, 
                 assert cell.interval == clopper_pearson(int(caught), int(is_faulty.sum()))
                 above = roughness(damaged)[is_faulty][:, None] - roughness(normals)
                 assert cell.separation == pytest.approx(np.mean((above > 0) + 0.5 * (above == 0)))
+
+
+def test_the_power_does_not_depend_on_how_many_samples_are_in_memory(normals, rough_power, monkeypatch) -> None:
+    monkeypatch.setattr(power, "_BLOCK_VALUES", 5 * 7 * 64)  # seven samples at each of five strengths
+    in_blocks = power_of(roughness, conformal_threshold(roughness(normals), 0.05), normals)
+    assert in_blocks.cells == rough_power.cells
+    np.testing.assert_array_equal(in_blocks.by_sample, rough_power.by_sample)
 
 
 def test_the_mean_power_weighs_faults_alike_and_is_the_mean_over_samples(rough_power) -> None:
