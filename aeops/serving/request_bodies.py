@@ -22,6 +22,8 @@ from aeops.kinds.decoding import DecodeError
 from aeops.kinds.flags import FLAG_DTYPE
 from aeops.kinds.npy_bytes import MEDIA_TYPE, read_npy
 from aeops.kinds.samples import CheckedSamples
+from aeops.kinds.series_feed import ended_windows
+from aeops.kinds.series_readings import columns_of_readings, read_columns, require_numbers
 from aeops.serving import arrow
 from aeops.serving.limits import RequestLimits
 from aeops.serving.machine_feeds import FEED_EXAMPLE, MACHINE_KEY, FeedBatch, MachineFeeds, is_feed_body
@@ -33,6 +35,7 @@ CSV_TYPE, PARQUET_TYPE = "text/csv", "application/vnd.apache.parquet"
 NAMED_TYPES = (CSV_TYPE, PARQUET_TYPE)  # of samples with named columns, beside the others
 FILE_TYPES = tuple(chain.from_iterable(info.file_types for info in KIND_INFOS.values()))  # of a file of samples as people have it
 KEYS = ("inputs", "params")
+MACHINE_MARK, INPUTS_MARK = f'"{MACHINE_KEY}"'.encode(), b'"inputs"'
 PARAM_NAMES = ("reconstruction", "code")
 JsonObject = dict[str, Any]
 
@@ -52,12 +55,14 @@ class RequestSamples:
         checked: result of `Detector.check`.
         params: columns to return in addition to the scores, by name.
         feed: of a request with readings of a machine; None for others.
+        ends: machine and time of the last step of each window that was cut of readings; None for other samples.
     """
 
     stored_samples: np.ndarray
     checked: CheckedSamples
     params: dict[str, bool]
     feed: FeedBatch | None = None
+    ends: list[tuple[str, float]] | None = None
 
     def __len__(self) -> int:
         return len(self.checked.flags)
@@ -84,20 +89,62 @@ def read_request_samples(
     """
     merged_params = dict(params)
     is_json = media_type == JSON
-    if is_json and feeds is not None and detector.spec.channels and b'"' + MACHINE_KEY.encode() + b'"' in body:
+    if is_json and feeds is not None and detector.spec.channels and MACHINE_MARK in body and INPUTS_MARK not in body:
         return read_feed(body, params, detector, limits, feeds)
+    ends = None
     if is_json:
         require_json_bounds(body, detector, limits)
         request = parse_json(body)
         merged_params |= parse_params(request.get("params"))
-        samples = parse_json_samples(request, body, detector)
+        if detector.spec.channels and holds_objects(request["inputs"]):
+            names = dict.fromkeys(chain.from_iterable(request["inputs"]))
+            columns = columns_of_readings(request["inputs"], list(names))
+            ends, samples = read_windows(columns, False, detector, limits)
+        else:
+            samples = parse_json_samples(request, body, detector)
+    elif detector.spec.channels and holds_readings(body, media_type, detector):
+        columns = parse_named_columns(body, media_type, limits)
+        ends, samples = read_windows(columns, media_type == CSV_TYPE, detector, limits)
     else:
         samples = parse_binary_samples(body, media_type, detector, limits)
     require_within_limits(samples, detector, limits)
     checked = detector.check(samples)
     detector.require_scored(checked.flags)
-    stored_samples = detector.data_kind.stored_form(samples, detector.spec, is_json=is_json)
-    return RequestSamples(stored_samples, checked, merged_params)
+    is_plain_json = is_json and ends is None
+    stored_samples = detector.data_kind.stored_form(samples, detector.spec, is_json=is_plain_json)
+    return RequestSamples(stored_samples, checked, merged_params, ends=ends)
+
+
+def holds_objects(inputs: Any) -> bool:
+    """Return whether parsed inputs are objects by name: readings of a series, where windows would be lists."""
+    return isinstance(inputs, list) and bool(inputs) and all(isinstance(entry, dict) for entry in inputs)
+
+
+def holds_readings(body: bytes, media_type: str, detector: Detector) -> bool:
+    """Return whether a body holds readings by name: CSV, Parquet, or an Arrow stream with the column of time stamps."""
+    if media_type != arrow.MEDIA_TYPE:
+        return media_type in NAMED_TYPES
+    steps = detector.spec.steps
+    assert steps is not None, "a series with channels has steps"
+    try:
+        return steps.time in arrow.stream_names(body)
+    except DecodeError as error:
+        raise invalid_body("a valid Arrow stream", error) from error
+
+
+def read_windows(
+    columns: Mapping[str, Any], from_text: bool, detector: Detector, limits: RequestLimits
+) -> tuple[list[tuple[str, float]], np.ndarray]:
+    """Return the windows that end with the steps of readings, with the machine and the time of these steps.
+
+    Raises:
+        DataError: the columns hold no such readings, a cell is no number, or no machine has a window's steps in a row.
+    """
+    steps = detector.spec.steps
+    assert steps is not None, "a series with channels has steps"
+    readings = read_columns(columns, detector.spec.channels, steps, from_text)
+    require_numbers(readings)
+    return ended_windows(readings, steps, limits.samples)
 
 
 def read_feed(
