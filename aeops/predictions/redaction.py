@@ -10,7 +10,7 @@ from aeops.predictions.prediction_store import JOURNAL, predictions_folder, read
 from aeops.project import Project
 
 FORGOTTEN = "(forgotten)"  # in place of a sample's name
-CLEARED = ("mean", "std", "code")
+CLEARED = ("mean", "std", "code", "values")
 
 
 def require_no_open_journal(project: Project, recipe: str) -> None:
