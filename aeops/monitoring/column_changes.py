@@ -17,7 +17,7 @@ from aeops.monitoring.evidence import EvidenceSeries
 
 USUAL_PERCENT = (2.5, 97.5)  # of the calibration values, between which a value is usual
 LOST_DISTANCE = 3.0  # spreads that a value counts as having moved which is missing now, or was
-FURTHEST = 1000.0  # spreads from the calibration's median, beyond which a value counts as so far
+FURTHEST = 30.0  # spreads from the calibration's median, beyond which a value counts as so far
 NORMAL_QUARTILES = 1.349  # standard deviations between the quartiles of a normal distribution
 DAY_SECONDS = 86_400
 NAMED_MOST = 3  # columns that a message names

@@ -48,6 +48,7 @@ function startEnlarging(dialog) {
 function startZoom(box) {
   const series = JSON.parse(box.dataset.series);
   const holder = box.querySelector(".panels");
+  const namespace = holder.querySelector("svg").namespaceURI;
   const status = box.querySelector("[data-part=span]");
   const times = series.steps.map((step) => series.start + step * series.every);
   const whole = [times[0], times[times.length - 1] + series.every];
@@ -60,7 +61,7 @@ function startZoom(box) {
 
   const text = (seconds) => new Date(1000 * seconds).toISOString().slice(0, 19).replace("T", " ");
   const make = (name, attributes, content) => {
-    const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+    const element = document.createElementNS(namespace, name);
     for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
     if (content !== undefined) element.textContent = content;
     return element;
@@ -134,15 +135,13 @@ function startZoom(box) {
     const first = Math.max(0, firstAfter(from) - 1), last = Math.min(times.length, firstAfter(to) + 1);
     const label = "The series from " + text(from) + " to " + text(to) + " UTC: channels, reconstruction, scores and alarms";
     const svg = make("svg", { width, height: total, viewBox: `0 0 ${width} ${total}`, role: "img", "aria-label": label });
-    const frame = make("clipPath", { id: "zoom-frame" });
-    frame.append(make("rect", { x: left, y: 0, width: width - left - right, height: total }));
-    svg.append(frame);
     panels.forEach((panel, index) => {
       const y0 = index * (top + height) + top;
       const [low, high] = range(panel, first, last);
       const y = (value) => y0 + height - (value - low) / (high - low) * height;
       svg.append(make("text", { x: left, y: y0 - 5, class: "title" }, panel.title));
-      const inside = make("g", { "clip-path": "url(#zoom-frame)" });
+      const frame = { x: left, y: y0, width: width - left - right, height };
+      const inside = make("svg", { ...frame, viewBox: `${left} ${y0} ${frame.width} ${height}` });  // which clips
       const spans = [[series.training, "training"], [series.known, "known"], [series.alarms, "alarmed"]];
       for (const [intervals, name] of spans) {
         for (const [start, end] of intervals) {
@@ -158,7 +157,7 @@ function startZoom(box) {
       if (panel.level !== undefined) {
         inside.append(make("line", { x1: left, x2: width - right, y1: y(panel.level), y2: y(panel.level), class: "level" }));
       }
-      svg.append(inside, make("rect", { x: left, y: y0, width: width - left - right, height, class: "border" }));
+      svg.append(inside, make("rect", { ...frame, class: "border" }));
     });
     const hour = 3600, day = 24 * hour;
     const sizes = [1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, hour, 2 * hour, 6 * hour, 12 * hour, day, 2 * day, 7 * day, 30 * day, 91 * day, 365 * day];
