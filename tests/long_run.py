@@ -55,6 +55,7 @@ TARGETS = {
         "tests/deploy/test_real_servers.py",
         "tests/long/test_served_kinds.py",
         "tests/serving/test_hostile_bodies.py",
+        "tests/serving/test_served_series.py",
         "tests/serving/test_service_live.py",
         "tests/serving/test_texts.py",
     ),

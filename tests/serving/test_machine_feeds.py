@@ -21,6 +21,7 @@ from aeops.kinds.series_windows import cut_windows
 from aeops.serving.app import detector_app
 from aeops.serving.limits import RequestLimits
 from aeops.serving.machine_feeds import MachineFeeds
+from aeops.serving.request_bodies import cut_readings
 
 LENGTH = 16
 
@@ -250,6 +251,22 @@ def test_order_of_columns_added_ones_and_infinite_values_have_their_stated_meani
     for media_type in ("text/csv", "application/vnd.apache.parquet"):
         infinite = client.post("/score", content=bodies(frame)[media_type], headers={"content-type": media_type}).json()
         assert {flag for one in infinite["predictions"] for flag in one["flags"]} == {"out_of_range"}
+
+
+def test_too_many_readings_are_refused_before_windows_are_cut(detector: Detector) -> None:
+    small = TestClient(detector_app(detector, "press", "3", RequestLimits(samples=50)))
+    frame = readings(64, ("press-1",))
+    assert small.post("/score", content=bodies(frame[:60])["text/csv"], headers={"content-type": "text/csv"}).status_code == 413
+    limits = RequestLimits(body_bytes=20 * 4 * 2 * LENGTH)  # of twenty windows
+    columns = {name: frame[name].to_numpy() for name in frame}
+    with pytest.raises(HTTPException, match="expected at most 35 readings in one request, got 64"):
+        cut_readings(columns, False, detector, limits)
+    ends, windows = cut_readings({name: cells[:35] for name, cells in columns.items()}, False, detector, limits)
+    assert (len(ends), windows.shape) == (20, (20, 2, LENGTH))
+    large = frame.loc[frame.index.repeat(60)]
+    client = TestClient(detector_app(detector, "press", "3"))
+    reply = client.post("/score", json={"inputs": large.to_dict("records")})
+    assert (reply.status_code, "bytes of readings as JSON" in reply.json()["error"]) == (413, True)
 
 
 def test_windows_in_an_arrow_column_are_taken_as_before(client: TestClient, detector: Detector) -> None:

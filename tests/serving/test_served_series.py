@@ -5,6 +5,7 @@ from pathlib import Path
 import mlflow.pyfunc
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from fastapi.testclient import TestClient
 from machine_series import fit_bundle, readings
@@ -153,6 +154,7 @@ def test_mlflows_server_answers_readings_in_each_of_its_forms(logged: mlflow.pyf
         np.testing.assert_array_equal(scores, logged.predict(part)["score"])
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")  # of MLflow, about integers
 def test_mlflow_evaluates_the_model_on_readings(
     model_folder: Path, frame: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -179,3 +181,19 @@ def test_mlflow_evaluates_the_model_on_readings(
     finally:
         mlflow.set_tracking_uri(before)
     assert measured.metrics["auroc"] > 0.95
+
+
+def test_a_batch_as_spark_makes_it_is_answered_in_the_types_of_the_signature(
+    logged: mlflow.pyfunc.PyFuncModel, frame: pd.DataFrame
+) -> None:
+    """What MLflow's `spark_udf` does with a batch, but for Spark: columns by position, and the answer as Arrow."""
+    names = logged.metadata.signature.inputs.input_names()
+    batch = pd.DataFrame({name: frame[name].reset_index(drop=True) for name in names}, columns=names)
+    types = {"double": pa.float64(), "boolean": pa.bool_(), "datetime": pa.timestamp("us")}
+    fields = []
+    for column in logged.metadata.signature.outputs:
+        fields.append((column.name, types.get(getattr(column.type, "name", ""), pa.list_(pa.string()))))
+    answers = pa.Table.from_pandas(logged.predict(batch), schema=pa.schema(fields), preserve_index=False)
+    assert answers.num_rows == len(frame)
+    assert answers["score"].null_count == 0
+    assert 0 < answers["alarm_start"].null_count < len(frame)
