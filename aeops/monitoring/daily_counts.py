@@ -111,9 +111,14 @@ class DailyCounts:
                 rows.append((version_counts["alarms"], version_counts["samples"]))
         return days, np.array(rows, dtype=np.int64).reshape(-1, 2)
 
+    @property
+    def has_block_alarms(self) -> bool:
+        """Whether the test of the alarm rate counts blocks of a series' windows."""
+        return bool(self.blocks) and bool(self.bins[ALARM_RATE_SIGNAL])
+
     def alarm_days(self, period: ChampionPeriod) -> tuple[list[date], np.ndarray]:
         """Return as `champion_days` what the test of the alarm rate counts: samples, or of a series blocks of windows."""
-        if not self.blocks:
+        if not self.has_block_alarms:
             return self.champion_days(period)
         by_day = self.bins[ALARM_RATE_SIGNAL]
         days = sorted(by_day)

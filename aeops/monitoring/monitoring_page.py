@@ -128,7 +128,7 @@ def _busiest_version(by_version: Mapping[str, Mapping[str, int]]) -> str:
 def _alarm_rows(content: PageContent) -> list[tuple[date, int, int]]:
     """Return day, alarms and samples of each day and version; of windows that are counted by blocks, those of the champion."""
     counts = content.counts
-    if counts.blocks:
+    if counts.has_block_alarms:
         days, day_counts = counts.alarm_days(content.period)
         return [(day, alarms, samples) for day, (alarms, samples) in zip(days, day_counts.tolist(), strict=True) if samples]
     rows = []

@@ -1,6 +1,7 @@
 """Windows of a series are counted by blocks, so that the promise of monitoring holds where scores depend on each other."""
 
 import importlib.util
+import json
 import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -23,11 +24,10 @@ from aeops.kinds.series_windows import SeriesWindows, run_bounds, spread_starts,
 from aeops.machine.stored_json import read_json
 from aeops.monitoring import paths
 from aeops.monitoring.champion_period import ChampionPeriod
-from aeops.monitoring.check_steps import CheckResult, evaluate_signals, page_content
+from aeops.monitoring.check_steps import CheckResult, build_result_verdict, evaluate_signals, page_content
 from aeops.monitoring.history import read_history
 from aeops.monitoring.monitoring_page import write_page
 from aeops.monitoring.reference_bins import correlation_time, find_thinning, make_test_bins
-from aeops.monitoring.verdict import build_monitoring_verdict
 from aeops.predictions import prediction_store
 from aeops.predictions.arrow_rows import build_rows
 from aeops.predictions.rows import scorer_of
@@ -121,10 +121,14 @@ def record(project: Project, detector: Detector, series: SeriesWindows) -> Recor
     return score
 
 
-def check(project: Project) -> CheckResult:
+def period_of(project: Project) -> ChampionPeriod:
     [entry] = ledger.read_entries(project, "press")
-    period = ChampionPeriod("1", entry.time, entry.timestamp)
-    return evaluate_signals(project, load_recipe(project, "press"), period, datetime.now(UTC) + timedelta(hours=2))
+    return ChampionPeriod("1", entry.time, entry.timestamp)
+
+
+def check(project: Project) -> CheckResult:
+    recipe, now = load_recipe(project, "press"), datetime.now(UTC) + timedelta(hours=2)
+    return evaluate_signals(project, recipe, period_of(project), now)
 
 
 def signals(result: CheckResult) -> dict[str, Any]:
@@ -166,18 +170,36 @@ def test_windows_count_by_blocks_however_often_and_by_whatever_door_they_were_sc
     assert signals(again)["scores"]["samples"] == pytest.approx(signals(online)["scores"]["samples"], abs=2)
 
 
-def test_the_page_draws_blocks(project: Project, record: Record, series: SeriesWindows) -> None:
-    record(series.starts, "batch")
+def write_checked_page(project: Project) -> str:
+    """Check, write the page, and return its text."""
     result, recipe = check(project), load_recipe(project, "press")
-    [entry] = ledger.read_entries(project, "press")
-    period, now = ChampionPeriod("1", entry.time, entry.timestamp), datetime.now(UTC) + timedelta(hours=2)
-    verdict = build_monitoring_verdict(project, recipe, now, period, [signal.to_dict() for signal in result.signals])
+    period, now = period_of(project), datetime.now(UTC) + timedelta(hours=2)
+    verdict = build_result_verdict(project, recipe, period, result, now)
     history = read_history(paths.history_file(project, "press"))
     write_page(paths.page_file(project, "press"), page_content(project, recipe, period, result, verdict, history))
-    days, counts = result.counts.alarm_days(period)
+    return paths.page_file(project, "press").read_text()
+
+
+def test_the_page_draws_blocks(project: Project, record: Record, series: SeriesWindows) -> None:
+    record(series.starts, "batch")
+    result = check(project)
+    days, counts = result.counts.alarm_days(period_of(project))
     assert len(days) == 1
     assert counts[0, 1] == signals(result)["alarm_rate"]["samples"]
-    assert "blocks of 4 windows" in paths.page_file(project, "press").read_text()
+    assert "blocks of 4 windows" in write_checked_page(project)
+
+
+def test_a_threshold_that_judges_windows_has_no_alarm_rate_to_test_and_its_page_draws_windows(
+    project: Project, record: Record, series: SeriesWindows
+) -> None:
+    file = paths.reference_file(project, "press", "1")
+    table = pq.read_table(file)
+    threshold = {"kind": "split-conformal", "false_alarm_rate": 0.1}
+    pq.write_table(table.replace_schema_metadata({**table.schema.metadata, b"threshold": json.dumps(threshold).encode()}), file)
+    record(series.starts, "batch")
+    page = write_checked_page(project)
+    assert "the threshold judges windows, which depend on each other" in page
+    assert "<svg" in page
 
 
 def test_windows_without_a_time_are_not_counted_and_named(project: Project, record: Record, series: SeriesWindows) -> None:

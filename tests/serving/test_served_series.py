@@ -141,11 +141,13 @@ def test_the_reconstruction_comes_in_raw_units_by_channel(logged: mlflow.pyfunc.
 
 
 def test_mlflows_server_answers_readings_in_each_of_its_forms(logged: mlflow.pyfunc.PyFuncModel, frame: pd.DataFrame) -> None:
-    client, part = TestClient(scoring_server.init(logged)), frame[:STEPS]
+    client, part = TestClient(scoring_server.init(logged)), frame[:STEPS].copy()
+    part.loc[part.index[30:36], "pressure"] = np.nan
+    plain = part.astype(object).where(part.notna(), None)
     bodies = [
-        {"dataframe_split": part.to_dict(orient="split")},
-        {"dataframe_records": part.to_dict(orient="records")},
-        {"inputs": part.to_dict(orient="list")},
+        {"dataframe_split": plain.to_dict(orient="split")},
+        {"dataframe_records": plain.to_dict(orient="records")},
+        {"inputs": plain.to_dict(orient="list")},
     ]
     for body in bodies:
         answer = client.post("/invocations", json=body)
