@@ -165,6 +165,10 @@ class BlockConformalThreshold(PooledDecision):
         highest = np.asarray(scores.calibration)[: blocks * self.block].reshape(blocks, self.block).max(axis=1)
         return calibrate_rank(self, highest, conformal_rank(blocks, self.false_alarm_rate))
 
+    def calibration_rank(self, calibration_rows: int) -> int | None:
+        """Return the threshold's rank among the highest scores of so many blocks; `calibration_rows` counts blocks."""
+        return self._conformal.calibration_rank(calibration_rows)
+
     def plausible_rates(
         self, alarms: int, normals: int, stored: StoredThreshold, level: float = 0.95
     ) -> tuple[float, float] | None:

@@ -58,7 +58,9 @@ TARGETS = {
     "servers": (
         "tests/deploy/test_own_rows.py",
         "tests/deploy/test_real_servers.py",
+        "tests/long/test_served_kinds.py",
         "tests/serving/test_hostile_bodies.py",
+        "tests/serving/test_served_series.py",
         "tests/serving/test_service_live.py",
         "tests/serving/test_texts.py",
     ),

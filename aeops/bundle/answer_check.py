@@ -35,7 +35,7 @@ def check_answers(outputs: Mapping[str, np.ndarray], count: int) -> str | None:
     """Check the answers to `count` samples.
 
     Args:
-        outputs: `score` and `p_value`, and any others, each (count, ...).
+        outputs: `score`, `p_value` where there is one, and any others, each (count, ...).
 
     Returns:
         The problem; None if there are as many answers as samples, all finite, with p-values in (0, 1].
@@ -45,7 +45,7 @@ def check_answers(outputs: Mapping[str, np.ndarray], count: int) -> str | None:
             return f"answers {count} samples with {len(values)} values of {name}"
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             return f"answers with a {name} that is not finite"
-    p_values = outputs["p_value"]
-    if not ((p_values > 0) & (p_values <= 1)).all():
+    p_values = outputs.get("p_value")
+    if p_values is not None and not ((p_values > 0) & (p_values <= 1)).all():
         return "answers with a p-value outside (0, 1]"
     return None

@@ -160,6 +160,14 @@ class Detector:
             outputs["reconstruction"] = self.decode_outputs(outputs["reconstruction"])
         return outputs
 
+    def score_frame(self, frame: Any, reconstruction: bool = False, code: bool = False) -> dict[str, np.ndarray]:
+        """Score a frame of pandas by the names of its columns; return one answer a row, see `DataKind.score_frame`.
+
+        Raises:
+            DataError: a missing column, a cell of another type, or nothing that can be scored.
+        """
+        return self.data_kind.score_frame(frame, self, reconstruction, code)
+
     def score_checked(
         self, checked: CheckedSamples, reconstruction: bool = False, code: bool = False, explanation: bool = False
     ) -> dict[str, np.ndarray]:

@@ -6,8 +6,15 @@ from typing import TYPE_CHECKING, Any
 from aeops.cli.outputs import add_json_option, print_json
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from aeops.monitoring.column_record import ColumnRecord
     from aeops.monitoring.verdict import MonitoringVerdict
     from aeops.project import Project
+
+MAX_COLUMNS = 10  # of a table, those that have moved most
 
 
 def add_command(commands: Any) -> None:
@@ -47,6 +54,34 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def print_columns(columns: "Sequence[ColumnRecord]", console: "Console") -> None:
+    """Print the columns of a table that have moved most, their values beside the usual ones; nothing of other samples."""
+    from aeops.cli.outputs import open_table, yes_or_no
+    from aeops.terminal import escape_line
+
+    if not columns:
+        return
+    title = "columns of the last 7 days beside calibration"
+    if len(columns) > MAX_COLUMNS:
+        title += f": the {MAX_COLUMNS} of {len(columns)} that have moved most"
+    table = open_table(console, title)
+    for name in ("column", "moved", "now", "usual", "missing", "alarm"):
+        table.add_column(name, justify="right" if name == "moved" else "left")
+    for column in columns[:MAX_COLUMNS]:
+        style = "bold red" if column["alarm"] else None
+        missing = f"{column['missing_recently']:.1%} ({column['missing_usually']:.1%})"
+        cells = (
+            column["column"],
+            f"{column['moved']:.2f}",
+            column["recent"],
+            column["usual"],
+            missing,
+            yes_or_no(column["alarm"]),
+        )
+        table.add_row(*map(escape_line, cells), style=style)
+    console.print(table)
+
+
 def print_signals(verdict: "MonitoringVerdict", project: "Project") -> None:
     """Print the signals as a table, the decision, and the files to read."""
     from aeops.cli.outputs import open_console, open_table, yes_or_no
@@ -63,6 +98,7 @@ def print_signals(verdict: "MonitoringVerdict", project: "Project") -> None:
             style = "bold red"
         table.add_row(signal["name"], signal["verdict"], signal["says"], yes_or_no(signal["counts"]), style=style)
     console.print(table)
+    print_columns(verdict.get("columns", []), console)
     decision = verdict["decision"]
     reasons = "; ".join(decision["why"])
     if not decision["retrain"]:

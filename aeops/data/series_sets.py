@@ -20,6 +20,7 @@ from aeops.recipe.sections import BY_TIME
 
 SPLIT_NAMES = ("train", "validation", "calibration", "test")
 NO_LABEL = -1
+CALIBRATION_WINDOWS = "calibration.parquet"  # names of the windows in calibration.npy
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,18 @@ class WindowSets:
                 "start": starts,
             }
         )
+
+
+def calibration_names(file: Path) -> list[str] | None:
+    """Return the names of the windows in a calibration file, machine and time; None of other samples.
+
+    Args:
+        file: calibration.npy of a folder that the stage prepare wrote, or samples from elsewhere.
+    """
+    windows = file.with_name(CALIBRATION_WINDOWS)
+    if file.name != "calibration.npy" or not windows.is_file():
+        return None
+    return list(pd.read_parquet(windows)["id"])
 
 
 def cut_window_sets(dataset: Path, index: pd.DataFrame, is_novelty: pd.Series, recipe: Recipe) -> WindowSets:

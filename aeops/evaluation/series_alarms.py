@@ -17,6 +17,7 @@ from ae_models.names import names_of
 from ae_models.thresholds import read_threshold
 from aeops.drawing.words import format_number
 from aeops.evaluation.series_charts import MAX_CHANNELS, SeriesPicture, draw_series
+from aeops.evaluation.series_zoom import ZOOM_FILE, write_zoom
 from aeops.evaluation.study import EvaluationContext, StudyResult
 from aeops.kinds.series_readings import describe_time
 from aeops.kinds.series_scores import SeriesScores, score_series
@@ -206,6 +207,7 @@ def _draw(folder: Path, span: TestSpan, context: EvaluationContext) -> list[tupl
     picture = _picture(span, context, machine)
     named = f" Machine {machine}." if machine else ""
     draw_series(folder / "series.svg", picture)
+    write_zoom(folder / ZOOM_FILE, picture, context.detector.shape[1])
     figures = [("series.svg", f"The series over time, with its alarms.{named} {SHADES_TEXT}")]
     own = _alarms_of(machine, alarms)[:MAX_ZOOMS]
     for number, alarm in enumerate(own, 1):

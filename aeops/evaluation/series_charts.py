@@ -126,18 +126,18 @@ def _draw_score(axes: Axes, picture: SeriesPicture) -> None:
 
 def _shade(axes: Axes, picture: SeriesPicture) -> None:
     """Shade the training span, known anomalies and alarms."""
-    for start, end in _spans(picture.is_training, picture.times, picture.every):
+    for start, end in marked_spans(picture.is_training, picture.times, picture.every):
         axes.axvspan(_date(start), _date(end), color=GRID_COLOUR, alpha=0.75, linewidth=0, zorder=0)
     for alarm in picture.alarms:
         axes.axvspan(
             _date(alarm.start), _date(alarm.end + picture.every), color=NOVELTY_COLOUR, alpha=0.28, linewidth=0, zorder=0
         )
-    for start, end in _spans(picture.is_known, picture.times, picture.every):
+    for start, end in marked_spans(picture.is_known, picture.times, picture.every):
         for moment in (start, end):
             axes.axvline(_date(moment), color=NOVELTY_COLOUR, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
 
 
-def _spans(is_marked: np.ndarray, times: np.ndarray, every: float) -> list[tuple[float, float]]:
+def marked_spans(is_marked: np.ndarray, times: np.ndarray, every: float) -> list[tuple[float, float]]:
     """Return start and end of each run of marked steps; one that is short beside the axis is drawn all the same."""
     places = np.flatnonzero(is_marked)
     if not len(places):

@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aeops.kinds.results import ColumnValues, ExpectedRange, ExpectedValue
+from aeops.kinds.results import ColumnValues, ExpectedRange, ExpectedValue, WatchedColumn
 from aeops.kinds.samples import SampleSpec
 
 if TYPE_CHECKING:
     from ae_models.spec import ColumnSpec, InputSpec
+    from aeops.kinds.scorer import SampleScorer
+    from aeops.kinds.series_blocks import BlockRule
 
 
 def _brief_cell(cell: Any) -> str:
@@ -75,9 +77,33 @@ class KindDefaults:
         """See `DataKind.recode`."""
         return samples
 
+    def watched_values(self, samples: "np.ndarray | Sequence[str]") -> np.ndarray | None:
+        """See `DataKind.watched_values`."""
+        return None
+
+    def watched_columns(self, spec: SampleSpec) -> list[WatchedColumn]:
+        """See `DataKind.watched_columns`."""
+        return []
+
+    def block_rule(self, spec: SampleSpec, windows: int) -> "BlockRule | None":
+        """See `DataKind.block_rule`."""
+        return None
+
     def column_values(self, samples: np.ndarray, spec: SampleSpec) -> ColumnValues | None:
         """See `DataKind.column_values`."""
         return None
+
+    def served_columns(self, samples: np.ndarray, spec: SampleSpec) -> dict[str, list[Any]] | None:
+        """See `DataKind.served_columns`."""
+        return None
+
+    def fewest_rows(self, spec: SampleSpec) -> int:
+        """See `DataKind.fewest_rows`."""
+        return 1
+
+    def score_frame(self, frame: Any, scorer: "SampleScorer", reconstruction: bool, code: bool) -> dict[str, np.ndarray]:
+        """See `DataKind.score_frame`: a row is a sample."""
+        return scorer.score(frame, reconstruction=reconstruction, code=code)
 
     def plain_sample(self, sample: Any, spec: SampleSpec) -> Any:
         """See `DataKind.plain_sample`."""

@@ -30,8 +30,11 @@ if TYPE_CHECKING:  # so that a light process can import this and load a kind onl
         PageBlock,
         PageForm,
         TextTable,
+        WatchedColumn,
     )
     from aeops.kinds.samples import CheckedSamples, FileSamples, FitOptions, FittedSample, SampleSpec
+    from aeops.kinds.scorer import SampleScorer
+    from aeops.kinds.series_blocks import BlockRule
 
 
 class Encoder(Protocol):
@@ -238,6 +241,20 @@ class DataKind(Protocol):
         Both are NaN for a sample without any value. The range is two numbers, or of a series with channels one for each.
         """
 
+    def watched_values(self, samples: np.ndarray | Sequence[str]) -> np.ndarray | None:
+        """Return the values of samples for monitoring, float32 (n, columns) in the order of `watched_columns`; None without."""
+
+    def watched_columns(self, spec: SampleSpec) -> list[WatchedColumn]:
+        """Return the columns whose values monitoring compares one by one; none of samples without columns."""
+
+    def block_rule(self, spec: SampleSpec, windows: int) -> BlockRule | None:
+        """Return how windows of a series are counted by blocks, which hardly depend on each other; None for other samples.
+
+        Args:
+            spec: the model's.
+            windows: of a block of the threshold; 1 where it judges windows one by one.
+        """
+
     # ---------------------------------------------------------------- the model
 
     def open_encoder(self, read_file: Callable[[str], bytes], spec: SampleSpec) -> Encoder:
@@ -266,7 +283,28 @@ class DataKind(Protocol):
         """Return the batch that a served model takes."""
 
     def served_example(self, stored: np.ndarray | None, spec: SampleSpec, count: int) -> np.ndarray:
-        """Return samples as `served_schema` says: the stored ones, or `count` made-up ones where there are none."""
+        """Return samples as arrays: the stored ones, or `count` made-up ones where there are none."""
+
+    def served_columns(self, samples: np.ndarray, spec: SampleSpec) -> dict[str, list[Any]] | None:
+        """Return what `served_example` returned by the names of `served_schema`; None where a batch is an array.
+
+        A series by name has the readings of one window.
+        """
+
+    def fewest_rows(self, spec: SampleSpec) -> int:
+        """Return how many rows a batch by name has at least: those of a window, where samples are windows of readings."""
+
+    def score_frame(self, frame: Any, scorer: SampleScorer, reconstruction: bool, code: bool) -> dict[str, np.ndarray]:
+        """Return the answers to a frame of pandas with the columns of `served_schema`, by name, (n, ...) each: one a row.
+
+        Args:
+            frame: further columns are ignored.
+            scorer: the model.
+            reconstruction, code: whether to answer them, too, where `ColumnSchema.params` has them.
+
+        Raises:
+            DataError: a missing column, or a cell that is not of its column's type.
+        """
 
     def json_schema(self, spec: SampleSpec, longest: int) -> list[dict[str, Any]]:
         """Return JSON schemas of one sample, any of which it may match; `longest` characters a text."""

@@ -34,28 +34,40 @@ DUPLICATE_COLUMNS = {
 }
 
 
+class NamedColumn(NamedTuple):
+    """A column by name: double, long, boolean, string, datetime, strings (a list of them), or any of them."""
+
+    name: str
+    dtype: str
+    is_required: bool
+
+
+SCORE_ANSWERS = (
+    NamedColumn("score", "double", True),
+    NamedColumn("p_value", "double", True),
+    NamedColumn("is_anomaly", "boolean", True),
+    NamedColumn("flags", "strings", True),
+)
+
+
 @dataclass(frozen=True)
 class ColumnSchema:
-    """The batch that a served model takes.
+    """The batch that a served model takes, and what it answers.
 
     Attributes:
         dtype: numpy's name, such as float32 or str.
         shape: of the batch, -1 for its length.
         columns: name and dtype of each column of a batch by name, and whether it may be left out; None where a batch is an
             array.
+        answers: name and dtype of each column of the answer.
+        params: what a request may ask for beside them.
     """
 
     dtype: str
     shape: tuple[int, ...]
-    columns: tuple["NamedColumn", ...] | None = None
-
-
-class NamedColumn(NamedTuple):
-    """A column of a batch by name: double, long, boolean, string, or any of them."""
-
-    name: str
-    dtype: str
-    is_required: bool
+    columns: tuple[NamedColumn, ...] | None = None
+    answers: tuple[NamedColumn, ...] = SCORE_ANSWERS
+    params: tuple[str, ...] = ("reconstruction", "code")
 
 
 @dataclass(frozen=True)
@@ -158,6 +170,21 @@ class TextTable:
     lead: str
     head: list[str]
     rows: list[list[str]]
+
+
+@dataclass(frozen=True)
+class WatchedColumn:
+    """A column whose values monitoring compares with those of calibration.
+
+    Attributes:
+        name: of the column.
+        type: one of those of a table's columns.
+        categories: the texts of the codes 0, 1, ...; empty for numbers.
+    """
+
+    name: str
+    type: str
+    categories: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -37,13 +37,16 @@ from aeops.kinds.results import (
     ExpectedRange,
     ExpectedValue,
     Explanation,
+    NamedColumn,
     PageBlock,
     PageForm,
 )
 from aeops.kinds.samples import CheckedSamples, FileSamples, FitOptions, FittedSample, SampleSpec
+from aeops.kinds.series_blocks import BlockRule
 from aeops.kinds.series_curves import channel_curves, svg_channels, svg_curves
 from aeops.kinds.series_grid import to_steps
-from aeops.kinds.series_readings import read_columns
+from aeops.kinds.series_readings import Readings, describe_time, read_columns, require_numbers
+from aeops.kinds.series_scores import READING_ANSWERS, score_readings
 from aeops.kinds.series_steps import (
     STEP_COLUMNS,
     channel_expectations,
@@ -52,12 +55,14 @@ from aeops.kinds.series_steps import (
     to_columns,
 )
 from aeops.kinds.series_windows import SeriesWindows, run_bounds, window_starts
-from aeops.kinds.table_rows import CSV_SUFFIXES, PARQUET_SUFFIX, read_columns_file, read_csv_columns
+from aeops.kinds.table_rows import CSV_SUFFIXES, PARQUET_SUFFIX, cells_of_frame, read_columns_file, read_csv_columns
 
 if TYPE_CHECKING:
     from ae_models.spec import InputSpec
+    from aeops.kinds.scorer import SampleScorer
 
 SERIES_SUFFIXES = (*CSV_SUFFIXES, PARQUET_SUFFIX)
+EXAMPLE_MACHINE = "machine-1"  # of the input example of a served model
 
 
 def unit_spec(spec: SampleSpec) -> SampleSpec:
@@ -66,7 +71,12 @@ def unit_spec(spec: SampleSpec) -> SampleSpec:
 
 
 def series_windows(columns: Mapping[str, Any], spec: SampleSpec, from_text: bool) -> SeriesWindows:
-    """Return the series in columns of readings, and where its windows begin.
+    """Return the series in columns of readings, and where its windows begin; see `read_series`."""
+    return read_series(columns, spec, from_text)[1]
+
+
+def read_series(columns: Mapping[str, Any], spec: SampleSpec, from_text: bool) -> tuple[Readings, SeriesWindows]:
+    """Return the readings in columns by name, and their series with the places where its windows begin.
 
     Args:
         columns: by name, wide or long.
@@ -78,10 +88,7 @@ def series_windows(columns: Mapping[str, Any], spec: SampleSpec, from_text: bool
     """
     assert spec.steps is not None, "a series with channels has steps"
     readings = read_columns(columns, spec.channels, spec.steps, from_text)
-    if readings.mistyped:
-        row = min(readings.mistyped)
-        more = f" (and in {len(readings.mistyped) - 1:,} other rows)" if len(readings.mistyped) > 1 else ""
-        raise DataError(f"row {row}: expected numbers, got {readings.mistyped[row]}{more}")
+    require_numbers(readings)
     steps, length = to_steps(readings, spec.steps), spec.steps.length
     runs = run_bounds(steps.machines, steps.times, spec.steps.every)
     starts = window_starts(runs, length, spec.steps.stride)
@@ -91,7 +98,7 @@ def series_windows(columns: Mapping[str, Any], spec: SampleSpec, from_text: bool
             f"expected {length} steps of {spec.steps.every:g} s in a row, a window of the model, got {longest} at most: gaps of "
             f"more than {spec.steps.fill} steps are not filled"
         )
-    return SeriesWindows(steps.machines, steps.times, steps.values, starts, length, spec.steps.every)
+    return readings, SeriesWindows(steps.machines, steps.times, steps.values, starts, length, spec.steps.every)
 
 
 class SeriesEncoder(ArrayEncoder):
@@ -234,6 +241,14 @@ class SeriesKind(ArrayKind):
         lows, highs = np.asarray(low, np.float64)[:, np.newaxis], np.asarray(high, np.float64)[:, np.newaxis]
         return super().moments((np.asarray(samples, np.float64) - lows) / (highs - lows), 0.0, 1.0)
 
+    def block_rule(self, spec: SampleSpec, windows: int) -> BlockRule | None:
+        """See `DataKind.block_rule`: the threshold's blocks, or as many windows as a window has strides."""
+        if spec.steps is None:
+            return None
+        if windows == 1:
+            windows = -(-spec.steps.length // spec.steps.stride)
+        return BlockRule(spec.steps.every, spec.steps.length, spec.steps.stride, windows)
+
     # ------------------------------------------------------------ the model
 
     def open_encoder(self, read_file: Callable[[str], bytes], spec: SampleSpec) -> ArrayEncoder:
@@ -279,8 +294,41 @@ class SeriesKind(ArrayKind):
         return ", ".join(ranges)
 
     def served_schema(self, spec: SampleSpec) -> ColumnSchema:
-        """See `DataKind.served_schema`: windows of raw values, float32 (n, channels, steps)."""
-        return ColumnSchema("float32", (-1, *spec.shape))
+        """See `DataKind.served_schema`: windows of raw values, float32 (n, channels, steps); of channels readings by name."""
+        if spec.steps is None:
+            return ColumnSchema("float32", (-1, *spec.shape))
+        columns = [NamedColumn(spec.steps.time, "any", True)]  # texts, time stamps of pandas, or seconds
+        if spec.steps.machine is not None:
+            columns.append(NamedColumn(spec.steps.machine, "string", True))
+        for channel in spec.channels:
+            columns.append(NamedColumn(channel.name, "double", True))
+        return ColumnSchema("float32", (-1, *spec.shape), tuple(columns), READING_ANSWERS, ("reconstruction",))
+
+    def served_columns(self, samples: np.ndarray, spec: SampleSpec) -> dict[str, list[Any]] | None:
+        """See `DataKind.served_columns`: the readings of the first window, at steps from 1970 on."""
+        if spec.steps is None:
+            return None
+        times = np.arange(spec.steps.length) * spec.steps.every
+        columns: dict[str, list[Any]] = {spec.steps.time: list(map(describe_time, times.tolist()))}
+        if spec.steps.machine is not None:
+            columns[spec.steps.machine] = [EXAMPLE_MACHINE] * spec.steps.length
+        for channel, values in zip(spec.channels, samples[0], strict=True):
+            columns[channel.name] = values.astype(np.float64).tolist()
+        return columns
+
+    def fewest_rows(self, spec: SampleSpec) -> int:
+        """See `DataKind.fewest_rows`."""
+        return 1 if spec.steps is None else spec.steps.length
+
+    def score_frame(self, frame: Any, scorer: "SampleScorer", reconstruction: bool, code: bool) -> dict[str, np.ndarray]:
+        """See `DataKind.score_frame`: a row is a reading, answered by what is said of its step."""
+        if scorer.spec.steps is None:
+            return super().score_frame(frame, scorer, reconstruction, code)
+        if code:
+            raise DataError("expected no param code with readings: a step is in several windows, and has no code of its own")
+        columns = {str(name): cells_of_frame(frame[name]) for name in frame.columns}
+        readings, windows = read_series(columns, scorer.spec, from_text=False)
+        return score_readings(scorer, readings, windows, reconstruction)
 
     # ------------------------------------------------------------ evaluation and what is shown
 

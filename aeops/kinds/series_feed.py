@@ -1,8 +1,11 @@
 """A series that grows: the last steps of a machine, and the windows that new readings complete. numpy and standard library only.
 
-Each step that has a reading and a whole window before it is scored by the window that ends with it. Readings at a step that was
-scored already, and older ones, are ignored and counted. A gap of up to `fill` steps is filled by straight lines; after a longer
-one the window begins anew.
+Each step that has a reading and a whole window before it is scored by the window that ends with it. A gap of up to `fill` steps
+is filled by straight lines; after a longer one the window begins anew.
+
+One rule says what a reading that comes late is worth: it counts as long as its step is not final. What comes together, in a
+request or a file, is brought into the order of time first. A step is final once a request has brought it or a later one, since
+windows were scored with what was there; readings at final steps are ignored and counted.
 """
 
 from collections.abc import Sequence
@@ -108,6 +111,37 @@ def extend_feed(state: FeedState | None, readings: Readings, steps: StepsSpec, m
         stacked = np.stack(windows).astype(np.float32) if windows else np.zeros(shape, np.float32)
     waiting = max(0, steps.length - 1 - len(kept)) if not windows else 0
     return FeedSteps(new_state, np.array(times), stacked, int((~is_new).sum()), waiting)
+
+
+def ended_windows(readings: Readings, steps: StepsSpec, most: int) -> tuple[list[tuple[str, float]], np.ndarray]:
+    """Return the windows that end with the steps of whole readings, as if each machine had sent its own for the first time.
+
+    Args:
+        readings: of one machine or several, in any order.
+        steps: of the model.
+        most: steps of a machine that are scored at once.
+
+    Returns:
+        Machine and time of the last step of each window, and the windows, float32 (n, channels, length).
+
+    Raises:
+        DataError: as `extend_feed`; or no machine has a window's steps in a row.
+    """
+    ends: list[tuple[str, float]] = []
+    windows, waiting = [], steps.length
+    for machine in np.unique(readings.machines).tolist():
+        rows = readings.machines == machine
+        own = Readings(readings.times[rows], readings.machines[rows], readings.values[rows], {})
+        brought = extend_feed(None, own, steps, most)
+        ends += [(machine, time) for time in brought.times.tolist()]
+        windows.append(brought.windows)
+        waiting = min(waiting, brought.waiting + 1)
+    if not ends:
+        raise DataError(
+            f"expected {steps.length} steps of {steps.every:g} s in a row, a window of the model: {waiting} more are needed; "
+            f"gaps of more than {steps.fill} steps are not filled"
+        )
+    return ends, np.concatenate(windows)
 
 
 def _bridge(values: np.ndarray, gap: int, value: np.ndarray, fill: int) -> np.ndarray:

@@ -83,6 +83,24 @@ def read_columns(
     return Readings(times, machines, values, mistyped, found_labels)
 
 
+def require_numbers(readings: Readings, noun: str = "row") -> None:
+    """Raise DataError where a cell is no number; the message names the row, by this noun."""
+    if readings.mistyped:
+        row = min(readings.mistyped)
+        more = f" (and in {len(readings.mistyped) - 1:,} other {noun}s)" if len(readings.mistyped) > 1 else ""
+        raise DataError(f"{noun} {row}: expected numbers, got {readings.mistyped[row]}{more}")
+
+
+def columns_of_readings(objects: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, list[Any]]:
+    """Return objects as columns by these names, those that no object has left out; a key that one lacks is a missing value."""
+    found = set().union(*objects)
+    columns = {}
+    for name in names:
+        if name in found:
+            columns[name] = [reading.get(name) for reading in objects]
+    return columns
+
+
 def _require_columns(found: Sequence[str], wanted: Sequence[str]) -> None:
     missing = names_not_in(wanted, found)
     if missing:

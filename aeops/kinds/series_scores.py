@@ -1,11 +1,14 @@
 """A whole series scored by a model: what its windows say of each step and each channel, and the alarms as intervals."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from aeops.kinds.flags import REFUSED
+from aeops.kinds.results import NamedColumn
+from aeops.kinds.series_readings import Readings
 from aeops.kinds.series_windows import (
     AlarmInterval,
     SeriesWindows,
@@ -16,16 +19,16 @@ from aeops.kinds.series_windows import (
 )
 
 if TYPE_CHECKING:
-    from aeops.kinds.samples import SampleSpec
+    from aeops.kinds.scorer import SampleScorer
 
-
-class WindowScorer(Protocol):
-    """What is asked of a model; `aeops.bundle.detector.Detector` is one."""
-
-    spec: "SampleSpec"
-    bundle: dict[str, Any]
-
-    def score(self, samples: Any, reconstruction: bool = False, code: bool = False) -> dict[str, np.ndarray]: ...
+READING_ANSWERS = (
+    NamedColumn("score", "double", True),
+    NamedColumn("is_anomaly", "boolean", True),
+    NamedColumn("flags", "strings", True),
+    NamedColumn("alarm_start", "datetime", False),
+    NamedColumn("alarm_end", "datetime", False),
+    NamedColumn("channels", "strings", True),
+)
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,9 @@ class SeriesScores:
     threshold: float
 
 
-def score_series(detector: WindowScorer, windows: SeriesWindows, outputs: Mapping[str, np.ndarray] | None = None) -> SeriesScores:
+def score_series(
+    detector: "SampleScorer", windows: SeriesWindows, outputs: Mapping[str, np.ndarray] | None = None
+) -> SeriesScores:
     """Score a series with a model of its channels.
 
     Args:
@@ -72,3 +77,77 @@ def score_series(detector: WindowScorer, windows: SeriesWindows, outputs: Mappin
     is_alarmed = alarmed_steps(step_scores, np.asarray(outputs["is_anomaly"], bool), windows, threshold)
     alarms = find_intervals(is_alarmed, step_scores, residuals, windows, spec.channels)
     return SeriesScores(windows, outputs, step_scores, reconstruction, residuals, is_alarmed, alarms, threshold)
+
+
+# ---------------------------------------------------------------- readings
+
+
+def score_readings(
+    scorer: "SampleScorer", readings: Readings, windows: SeriesWindows, with_reconstruction: bool
+) -> dict[str, np.ndarray]:
+    """Return what a model says of the step of each reading, by the names of `READING_ANSWERS`, (n, ...) each.
+
+    Args:
+        scorer: a model of the channels.
+        readings: in the order of their source.
+        windows: of their series.
+        with_reconstruction: whether to return the reconstruction of the step, too, (n, channels) in raw units.
+
+    Returns:
+        `score` is NaN and `is_anomaly` false where no window holds the step; `alarm_start` and `alarm_end`, UTC, and `channels`
+        are those of the alarm that the step lies in, NaT and empty outside of alarms.
+    """
+    scores = score_series(scorer, windows)
+    places = _step_places(readings, windows)
+    starts = np.full(len(windows.times), np.datetime64("NaT"), "datetime64[us]")
+    ends, channels = starts.copy(), np.full(len(windows.times), None, dtype=object)
+    channels[:] = [[] for _ in channels]
+    for alarm in scores.alarms:
+        own = slice(alarm.first, alarm.last + 1)
+        starts[own], ends[own] = _timestamp(alarm.start), _timestamp(alarm.end)
+        channels[own] = _repeat([name for name, _ in alarm.channels], alarm.last + 1 - alarm.first)
+    flags = _step_flags(scores)
+    answers = {
+        "score": scores.step_scores[places],
+        "is_anomaly": scores.is_alarmed[places],
+        "flags": flags[places],
+        "alarm_start": starts[places],
+        "alarm_end": ends[places],
+        "channels": channels[places],
+    }
+    if with_reconstruction:
+        answers["reconstruction"] = scores.reconstruction[places]
+    return answers
+
+
+def _repeat(value: Sequence[str], count: int) -> np.ndarray:
+    """Return an array of `count` times the same list, object (count,)."""
+    repeated = np.empty(count, dtype=object)
+    repeated[:] = [list(value) for _ in range(count)]
+    return repeated
+
+
+def _timestamp(seconds: float) -> np.datetime64:
+    return np.datetime64(round(seconds * 1e6), "us")
+
+
+def _step_places(readings: Readings, windows: SeriesWindows) -> np.ndarray:
+    """Return the step of each reading, by its place in the series, int64 (n,)."""
+    places = np.zeros(len(readings.times), np.int64)
+    for machine in np.unique(readings.machines).tolist():
+        rows, steps = np.flatnonzero(readings.machines == machine), np.flatnonzero(windows.machines == machine)
+        first = windows.times[steps[0]]  # at which the machine's grid begins
+        cells = np.rint((windows.times[steps] - first) / windows.every)
+        places[rows] = steps[np.searchsorted(cells, np.rint((readings.times[rows] - first) / windows.every))]
+    return places
+
+
+def _step_flags(scores: SeriesScores) -> np.ndarray:
+    """Return what the windows that hold a step are flagged for, (n,); refused is a step that has no score for that reason."""
+    windows, window_flags = scores.windows, scores.outputs["flags"]
+    flags = np.zeros(len(windows.times), window_flags.dtype)
+    flagged = np.flatnonzero(window_flags)
+    for offset in range(windows.length):
+        np.bitwise_or.at(flags, windows.starts[flagged] + offset, window_flags[flagged])
+    flags[np.isfinite(scores.step_scores)] &= ~flags.dtype.type(REFUSED)
+    return flags

@@ -5,6 +5,7 @@ A window has `length` steps of one machine, each `every` seconds after the one b
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import pairwise
 
 import numpy as np
@@ -57,6 +58,21 @@ def step_name(machine: str, time: float) -> str:
     'press-1@2014-05-13T16:53:20Z'
     """
     return f"{machine}@{describe_time(float(time))}" if machine else describe_time(float(time))
+
+
+def split_step_name(name: str) -> tuple[str, float]:
+    """Return the machine and the time, seconds since 1970, of a name that `step_name` wrote; a folder before it is left out.
+
+    >>> split_step_name("press-1@2014-05-13T16:53:20Z"), split_step_name("week 3/2014-05-13T16:53:20Z")
+    (('press-1', 1400000000.0), ('', 1400000000.0))
+
+    Raises:
+        ValueError: another text.
+    """
+    machine, at, time = name.rpartition("@")
+    if not at:
+        time = name.rpartition("/")[2]
+    return machine, datetime.fromisoformat(time).timestamp()
 
 
 def step_names(machines: np.ndarray, times: np.ndarray) -> list[str]:

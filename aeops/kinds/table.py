@@ -31,6 +31,7 @@ from aeops.kinds.results import (
     PageBlock,
     PageForm,
     TextTable,
+    WatchedColumn,
     open_range,
     shorten_list,
 )
@@ -54,6 +55,8 @@ if TYPE_CHECKING:
 
 ROWS_AT_ONCE = 1024
 VALUES_AT_ONCE = 2**20
+WATCHED_COLUMNS = 128  # whose values are recorded with each prediction, and compared with those of calibration
+NAMED_CATEGORIES = 1024  # of a watched column, the most frequent ones
 MAX_CATEGORIES = 65_536  # learnt of a column: the most frequent ones
 WORST_COLUMNS = 20  # of the report's table
 SIGNATURE_TYPES = {BOOLEAN: "boolean", INTEGER: "long", CATEGORY: "string", DATE: "string"}  # numbers: double
@@ -287,6 +290,18 @@ class TableKind(KindDefaults):
         mean[has_values], std[has_values] = np.nanmean(logs[has_values], axis=1), np.nanstd(logs[has_values], axis=1)
         return mean.astype(np.float32), std.astype(np.float32)
 
+    def watched_values(self, samples: np.ndarray | Sequence[str]) -> np.ndarray | None:
+        """See `DataKind.watched_values`: the numbers and codes of the first WATCHED_COLUMNS columns."""
+        with np.errstate(over="ignore"):  # what float32 cannot hold is infinite
+            return np.asarray(samples, np.float64)[:, :WATCHED_COLUMNS].astype(np.float32)
+
+    def watched_columns(self, spec: SampleSpec) -> list[WatchedColumn]:
+        """See `DataKind.watched_columns`: the first WATCHED_COLUMNS columns."""
+        watched = []
+        for column in column_specs(spec)[:WATCHED_COLUMNS]:
+            watched.append(WatchedColumn(column.name, column.type, tuple(column.categories[:NAMED_CATEGORIES])))
+        return watched
+
     # ------------------------------------------------------------ the model
 
     def open_encoder(self, read_file: Callable[[str], bytes], spec: SampleSpec) -> TableEncoder:
@@ -332,10 +347,18 @@ class TableKind(KindDefaults):
         return ColumnSchema("float64", (-1, *spec.shape), tuple(columns))
 
     def served_example(self, stored: np.ndarray | None, spec: SampleSpec, count: int) -> np.ndarray:
-        """See `DataKind.served_example`: rows; `plain_sample` makes objects of them."""
+        """See `DataKind.served_example`: rows."""
         if stored is None:
             return np.resize(self.example(spec), (count, len(spec.columns)))
         return np.asarray(stored, np.float64)
+
+    def served_columns(self, samples: np.ndarray, spec: SampleSpec) -> dict[str, list[Any]] | None:
+        """See `DataKind.served_columns`."""
+        rows = [self.plain_sample(sample, spec) for sample in samples]
+        columns = {}
+        for name in names_of(column_specs(spec)):
+            columns[name] = [row[name] for row in rows]
+        return columns
 
     def json_schema(self, spec: SampleSpec, longest: int) -> list[dict[str, Any]]:
         """See `DataKind.json_schema`: an object; further keys are ignored, and null is a missing value."""

@@ -114,11 +114,15 @@ def columns_of_frame(frame: Any, specs: Sequence[ColumnSpec]) -> dict[str, Any]:
     require_columns(list(map(str, frame.columns)), specs)
     columns: dict[str, Any] = {}
     for spec in specs:
-        values = frame[spec.name]
-        kind = getattr(values.dtype, "kind", "O")
-        is_plain = kind in "biufM" and not hasattr(values.dtype, "na_value") and getattr(values.dtype, "tz", None) is None
-        columns[spec.name] = values.to_numpy() if is_plain else list(map(_plain_cell, values.tolist()))
+        columns[spec.name] = cells_of_frame(frame[spec.name])
     return columns
+
+
+def cells_of_frame(values: Any) -> Any:
+    """Return a column of pandas: numbers, booleans and dates as an array, all others as a list of cells."""
+    kind = getattr(values.dtype, "kind", "O")
+    is_plain = kind in "biufM" and not hasattr(values.dtype, "na_value") and getattr(values.dtype, "tz", None) is None
+    return values.to_numpy() if is_plain else list(map(_plain_cell, values.tolist()))
 
 
 def _plain_cell(cell: Any) -> Any:

@@ -24,7 +24,7 @@ from aeops.drawing.palette import (
 from aeops.drawing.style import REPORT_WIDTH, svg_axes
 from aeops.drawing.words import format_odds
 from aeops.monitoring.daily_counts import midnight
-from aeops.monitoring.signals import EvidenceSeries
+from aeops.monitoring.evidence import EvidenceSeries
 from aeops.recipe.monitoring import ALARM_RATE_SIGNAL, CODE_SIGNAL, INPUT_SIGNAL, SCORE_SIGNAL, VolumeSpec
 
 TEST_COLOURS = {ALARM_RATE_SIGNAL: NOVELTY_COLOUR, SCORE_SIGNAL: MODEL_COLOUR, CODE_SIGNAL: PCA_COLOUR, INPUT_SIGNAL: KNN_COLOUR}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from aeops.evaluation.reference import CalibrationReference, read_reference
@@ -14,25 +15,20 @@ from aeops.files import make_folder, replace_file, write_json
 from aeops.machine.child_process import run_module
 from aeops.monitoring import paths
 from aeops.monitoring.champion_period import ChampionPeriod
+from aeops.monitoring.column_changes import ColumnChange, find_column_changes
 from aeops.monitoring.daily_counts import (
     DailyCounts,
     count_predictions,
     has_recent_samples,
-    make_test_bins,
     read_recent_predictions,
 )
+from aeops.monitoring.evidence import EvidenceSeries, compute_evidence
 from aeops.monitoring.history import append_check, find_past_alarms, read_history
 from aeops.monitoring.monitoring_page import PageContent, write_page
 from aeops.monitoring.ranks import ColumnBins
+from aeops.monitoring.reference_bins import make_test_bins
 from aeops.monitoring.retrains import read_retrains
-from aeops.monitoring.signals import (
-    EvidenceSeries,
-    Signal,
-    compute_evidence,
-    evaluate_age,
-    evaluate_tests,
-    evaluate_volume,
-)
+from aeops.monitoring.signals import RECENT_DAYS, Signal, evaluate_age, evaluate_tests, evaluate_volume
 from aeops.monitoring.verdict import (
     PAGE_DAYS,
     DriftRecord,
@@ -43,6 +39,7 @@ from aeops.monitoring.verdict import (
 )
 from aeops.predictions.day_files import roll_days
 from aeops.project import Project
+from aeops.recipe.monitoring import INPUT_SIGNAL
 from aeops.recipe.reader import Recipe
 from aeops.registry import ledger
 from aeops.registry.store import Store, open_store
@@ -60,6 +57,7 @@ class CheckResult:
     test_bins: dict[str, list[ColumnBins]]
     evidence: dict[str, EvidenceSeries]
     signals: list[Signal]
+    changes: list[ColumnChange]
 
 
 def evaluate_signals(project: Project, recipe: Recipe, period: ChampionPeriod, now: datetime) -> CheckResult:
@@ -75,16 +73,35 @@ def evaluate_signals(project: Project, recipe: Recipe, period: ChampionPeriod, n
     since = now - timedelta(days=PAGE_DAYS)
     if period.start is not None:
         since = min(since, period.start)
-    counts = count_predictions(project, name, period, test_bins, since, now, spec.channels)
+    rule = None if reference is None else reference.blocks
+    counts = count_predictions(project, name, period, test_bins, since, now, spec.channels, rule)
     evidence = compute_evidence(counts, test_bins)
+    changes = _column_changes(project, recipe, period, reference, evidence.get(INPUT_SIGNAL), now)
     history = read_history(paths.history_file(project, name))
     past_alarms = find_past_alarms(history, period, spec.level)
     signals = [
-        *evaluate_tests(reference, counts, test_bins, evidence, spec, period, past_alarms),
+        *evaluate_tests(reference, counts, test_bins, evidence, spec, period, past_alarms, changes),
         evaluate_age(spec, period, now),
         evaluate_volume(spec, counts, period, now),
     ]
-    return CheckResult(reference, counts, test_bins, evidence, signals)
+    return CheckResult(reference, counts, test_bins, evidence, signals, changes)
+
+
+def _column_changes(
+    project: Project,
+    recipe: Recipe,
+    period: ChampionPeriod,
+    reference: CalibrationReference | None,
+    evidence: EvidenceSeries | None,
+    now: datetime,
+) -> list[ColumnChange]:
+    """Return how far the columns have moved on the last days; nothing of samples without columns, or without predictions."""
+    if reference is None or not reference.columns:
+        return []
+    table = read_recent_predictions(project, recipe.name, period, now, RECENT_DAYS, DRIFT_ROWS, recipe.monitor.channels)
+    lists = table["values"].drop_null().combine_chunks()
+    values = lists.flatten().to_numpy(zero_copy_only=False).reshape(-1, len(reference.columns))
+    return find_column_changes(reference, values, evidence, recipe.monitor.level)
 
 
 def check_champion_period(
@@ -95,7 +112,7 @@ def check_champion_period(
     roll_days(project, name, min(now, datetime.now(UTC)).astimezone(UTC).date())
     result = evaluate_signals(project, recipe, period, now)
     history = append_check(paths.history_file(project, name), now, name, period, result.signals)
-    verdict = build_monitoring_verdict(project, recipe, now, period, [signal.to_dict() for signal in result.signals])
+    verdict = build_result_verdict(project, recipe, period, result, now)
     last_verdict = read_last_verdict(project, name)
     store = None
     can_compare = result.reference is not None and has_recent_samples(result.counts, period, now, DRIFT_DAYS)
@@ -106,7 +123,27 @@ def check_champion_period(
         verdict["drift"] = drift.result()
     elif last_verdict is not None:
         verdict["drift"] = last_verdict["drift"]
-    content = PageContent(
+    write_page(paths.page_file(project, name), page_content(project, recipe, period, result, verdict, history))
+    write_json(paths.verdict_file(project, name), verdict)
+    if store is not None:
+        log_results(store, project, name, period.version)
+    return verdict
+
+
+def build_result_verdict(
+    project: Project, recipe: Recipe, period: ChampionPeriod, result: CheckResult, now: datetime
+) -> MonitoringVerdict:
+    """Return verdict.json of a check's result, without a drift report."""
+    verdict = build_monitoring_verdict(project, recipe, now, period, [signal.to_dict() for signal in result.signals])
+    verdict["columns"] = [change.to_dict() for change in result.changes]
+    return verdict
+
+
+def page_content(
+    project: Project, recipe: Recipe, period: ChampionPeriod, result: CheckResult, verdict: MonitoringVerdict, history: pa.Table
+) -> PageContent:
+    """Return everything that the page shows of a check; `history` has every row of history.parquet."""
+    return PageContent(
         verdict=verdict,
         about=recipe.about,
         spec=recipe.monitor,
@@ -115,14 +152,9 @@ def check_champion_period(
         test_bins=result.test_bins,
         evidence=result.evidence,
         history=history,
-        retrains=read_retrains(project, name),
-        entries=ledger.read_content(project, name).entries,
+        retrains=read_retrains(project, recipe.name),
+        entries=ledger.read_content(project, recipe.name).entries,
     )
-    write_page(paths.page_file(project, name), content)
-    write_json(paths.verdict_file(project, name), verdict)
-    if store is not None:
-        log_results(store, project, name, period.version)
-    return verdict
 
 
 # ---------------------------------------------------------------- the reference

@@ -7,7 +7,7 @@ by hand do not, since a person scores odd samples. Days are those of UTC.
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,19 +17,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ae_models.mappings import map_values
-from aeops.evaluation.reference import COLUMNS, CalibrationReference
+from aeops.evaluation.reference import COLUMNS
 from aeops.files import data_sha256
+from aeops.kinds.series_blocks import BlockRule
+from aeops.monitoring.block_counts import BlockKey, BlockSums, bin_blocks, blocks_from_json, blocks_to_json, sum_blocks
 from aeops.monitoring.champion_period import ChampionPeriod
 from aeops.monitoring.count_cache import open_cache
 from aeops.monitoring.paths import counts_file
-from aeops.monitoring.ranks import ColumnBins, assign_bins, even_ranks, make_bins
+from aeops.monitoring.ranks import ColumnBins, assign_bins
 from aeops.predictions import prediction_store
 from aeops.project import Project
-from aeops.recipe.monitoring import ALARM_RATE_SIGNAL, CODE_SIGNAL, INPUT_SIGNAL, SCORE_SIGNAL, TEST_SIGNALS
+from aeops.recipe.monitoring import ALARM_RATE_SIGNAL, CODE_SIGNAL, INPUT_SIGNAL, TEST_SIGNALS
 
 UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DayValue = TypeVar("DayValue")
-COUNTED_COLUMNS = ("id", "time", "version", "is_anomaly", "flags", "channel", *COLUMNS)
+COUNTS_FORMAT = 2  # of `DailyCounts.to_dict`, which the cache holds
+COUNTED_COLUMNS = ("id", "time", "version", "is_anomaly", "flags", "channel", "sample", *COLUMNS)
 
 
 def _nested_counters() -> dict[date, dict[str, Counter[str]]]:
@@ -43,11 +46,13 @@ class DailyCounts:
     Attributes:
         by_version: day -> version -> number of `samples`, of `alarms`, and of `unlike`, which have flags.
         bins: test -> day -> how many values of each column fell into each bin, (columns, bins); for tests with a reference.
+        blocks: of a series' windows, which fall into bins together: see `bin_blocks`.
         incomplete_counts: test -> how many of the champion's predictions lack the values of the test or do not fit the reference.
     """
 
     by_version: dict[date, dict[str, Counter[str]]] = field(default_factory=_nested_counters)
     bins: dict[str, dict[date, np.ndarray]] = field(default_factory=lambda: {name: {} for name in TEST_SIGNALS})
+    blocks: dict[BlockKey, BlockSums] = field(default_factory=dict)
     incomplete_counts: Counter[str] = field(default_factory=Counter)
 
     def to_dict(self) -> dict[str, Any]:
@@ -55,7 +60,8 @@ class DailyCounts:
         bins = {}
         for test, by_day in self.bins.items():
             bins[test] = _by_iso_day(map_values(np.ndarray.tolist, by_day))
-        return {"tallies": _by_iso_day(self.by_version), "bins": bins, "lacking": self.incomplete_counts}
+        content = {"tallies": _by_iso_day(self.by_version), "bins": bins, "lacking": self.incomplete_counts}
+        return content | {"blocks": blocks_to_json(self.blocks)}
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> "DailyCounts":
@@ -67,6 +73,7 @@ class DailyCounts:
         for test, by_day in content["bins"].items():
             for day, bin_counts in by_day.items():
                 counts.bins[test][date.fromisoformat(day)] = np.array(bin_counts, dtype=np.int64)
+        counts.blocks = blocks_from_json(content["blocks"])
         return counts
 
     def add_counts(self, other: "DailyCounts") -> None:
@@ -77,6 +84,8 @@ class DailyCounts:
         for test, by_day in other.bins.items():
             for day, bin_counts in by_day.items():
                 self.add_bins(test, day, bin_counts)
+        for key, sums in other.blocks.items():
+            self.blocks[key] = self.blocks[key] + sums if key in self.blocks else sums
         self.incomplete_counts.update(other.incomplete_counts)
 
     def add_bins(self, test: str, day: date, bin_counts: np.ndarray) -> None:
@@ -102,6 +111,19 @@ class DailyCounts:
                 rows.append((version_counts["alarms"], version_counts["samples"]))
         return days, np.array(rows, dtype=np.int64).reshape(-1, 2)
 
+    @property
+    def has_block_alarms(self) -> bool:
+        """Whether the test of the alarm rate counts blocks of a series' windows."""
+        return bool(self.blocks) and bool(self.bins[ALARM_RATE_SIGNAL])
+
+    def alarm_days(self, period: ChampionPeriod) -> tuple[list[date], np.ndarray]:
+        """Return as `champion_days` what the test of the alarm rate counts: samples, or of a series blocks of windows."""
+        if not self.has_block_alarms:
+            return self.champion_days(period)
+        by_day = self.bins[ALARM_RATE_SIGNAL]
+        days = sorted(by_day)
+        return days, np.array([(by_day[day][0, -1], by_day[day].sum()) for day in days], dtype=np.int64).reshape(-1, 2)
+
     def count_unlike(self, period: ChampionPeriod) -> int:
         """Return how many samples of a period its champion has flagged as unlike those of the training, whatever their score."""
         total = 0
@@ -116,21 +138,6 @@ def _by_iso_day(by_day: Mapping[date, DayValue]) -> dict[str, DayValue]:
     return {day.isoformat(): value for day, value in by_day.items()}
 
 
-def make_test_bins(reference: CalibrationReference) -> dict[str, list[ColumnBins]]:
-    """Return the bins of each column of each test; a test for which the reference is too small is left out."""
-    m = len(reference.score)
-    if m == 0:
-        return {}
-    ranks = even_ranks(m)
-    test_bins: dict[str, list[ColumnBins]] = {}
-    if reference.rank is not None:
-        test_bins[ALARM_RATE_SIGNAL] = [make_bins(reference.score, [reference.rank])]
-    test_bins[SCORE_SIGNAL] = [make_bins(reference.score, ranks)]
-    test_bins[CODE_SIGNAL] = [make_bins(column, ranks) for column in reference.code.T]
-    test_bins[INPUT_SIGNAL] = [make_bins(reference.mean, ranks), make_bins(reference.std, ranks)]
-    return test_bins
-
-
 def count_predictions(
     project: Project,
     recipe: str,
@@ -139,6 +146,7 @@ def count_predictions(
     since: datetime,
     until: datetime,
     channels: Sequence[str],
+    rule: BlockRule | None = None,
 ) -> DailyCounts:
     """Count the recipe's predictions by day and version, and sort the champion's into bins.
 
@@ -151,6 +159,7 @@ def count_predictions(
         since: first time, included.
         until: last time, left out.
         channels: such as `service` and `batch`.
+        rule: by which windows of a series are counted in blocks; None: each prediction counts.
 
     Raises:
         DataError: a prediction's file or the cache cannot be read.
@@ -158,14 +167,14 @@ def count_predictions(
     total = DailyCounts()
     journals, files = prediction_store._list_calls(project, recipe, since, until, channels)
     for journal in journals:
-        total.add_counts(_count_table(prediction_store.select_rows(journal, since, until, channels), period, test_bins))
+        total.add_counts(_count_table(prediction_store.select_rows(journal, since, until, channels), period, test_bins, rule))
 
     def count_file(file: Path) -> dict[str, Any]:
         table = prediction_store.select_rows(prediction_store.read_call(file, COUNTED_COLUMNS), None, None, channels)
-        return _count_table(table, period, test_bins).to_dict() | _time_range(table)
+        return _count_table(table, period, test_bins, rule).to_dict() | _time_range(table)
 
     start, end = _unix_microseconds(since), _unix_microseconds(until)
-    with open_cache(counts_file(project, recipe), _cache_basis(period, test_bins, channels)) as cache:
+    with open_cache(counts_file(project, recipe), _cache_basis(period, test_bins, channels, rule)) as cache:
         for file in files:
             counts = cache.get_or_count(file, count_file)
             first, last = counts["first"], counts["last"]
@@ -175,11 +184,15 @@ def count_predictions(
                 total.add_counts(DailyCounts.from_dict(counts))
             else:
                 table = prediction_store.select_rows(prediction_store.read_call(file, COUNTED_COLUMNS), since, until, channels)
-                total.add_counts(_count_table(table, period, test_bins))
+                total.add_counts(_count_table(table, period, test_bins, rule))
+    if rule is not None:
+        total.bins |= bin_blocks(total.blocks, rule, test_bins)
     return total
 
 
-def _cache_basis(period: ChampionPeriod, test_bins: dict[str, list[ColumnBins]], channels: Sequence[str]) -> str:
+def _cache_basis(
+    period: ChampionPeriod, test_bins: dict[str, list[ColumnBins]], channels: Sequence[str], rule: BlockRule | None
+) -> str:
     """Return the SHA-256 of what the counts of a file depend on besides the file."""
     bins: dict[str, list[list[Any]]] = {}
     for test, columns in test_bins.items():
@@ -187,7 +200,8 @@ def _cache_basis(period: ChampionPeriod, test_bins: dict[str, list[ColumnBins]],
         for column in columns:
             bins[test].append([column.edges.tolist(), column.tie_breakers.tolist(), column.gaps.tolist(), column.resolution])
     start = None if period.start is None else period.start.isoformat()
-    return data_sha256(json.dumps([period.version, start, bins, sorted(channels)]))
+    basis = [COUNTS_FORMAT, period.version, start, bins, sorted(channels), None if rule is None else asdict(rule)]
+    return data_sha256(json.dumps(basis))
 
 
 def _time_range(table: pa.Table) -> dict[str, int | None]:
@@ -200,7 +214,9 @@ def _unix_microseconds(timestamp: datetime) -> int:
     return (timestamp - UNIX_EPOCH) // timedelta(microseconds=1)
 
 
-def _count_table(table: pa.Table, period: ChampionPeriod, test_bins: dict[str, list[ColumnBins]]) -> DailyCounts:
+def _count_table(
+    table: pa.Table, period: ChampionPeriod, test_bins: dict[str, list[ColumnBins]], rule: BlockRule | None
+) -> DailyCounts:
     """Return the counts of predictions with the columns `COUNTED_COLUMNS`."""
     counts = DailyCounts()
     _count_versions(counts, table)
@@ -209,7 +225,9 @@ def _count_table(table: pa.Table, period: ChampionPeriod, test_bins: dict[str, l
         is_in_period = pc.greater_equal(table["time"], pa.scalar(period.start, table["time"].type))
         is_champion = pc.and_(is_champion, is_in_period)
     champion_rows = table.filter(is_champion)
-    if champion_rows.num_rows:
+    if champion_rows.num_rows and rule is not None:
+        counts.blocks = sum_blocks(champion_rows, _row_dates(champion_rows), rule, counts.incomplete_counts)
+    elif champion_rows.num_rows:
         _count_bins(counts, champion_rows, test_bins)
     return counts
 
@@ -245,7 +263,7 @@ def _count_versions(counts: DailyCounts, table: pa.Table) -> None:
 
 def _count_bins(counts: DailyCounts, table: pa.Table, test_bins: dict[str, list[ColumnBins]]) -> None:
     for test, columns in test_bins.items():
-        values, is_complete = _test_values(test, table, len(columns))
+        values, is_complete = _test_values(test, table, len(columns), columns[0].is_watched)
         counts.incomplete_counts[test] += int((~is_complete).sum())
         ids, dates = table["id"].filter(pa.array(is_complete)), _row_dates(table)[is_complete]
         for day in np.unique(dates):
@@ -263,13 +281,19 @@ def _bin_counts(values: np.ndarray, ids: pa.Array, columns: list[ColumnBins]) ->
     return np.stack(counts)
 
 
-def _test_values(test: str, table: pa.Table, columns: int) -> tuple[np.ndarray, np.ndarray]:
+def _list_values(lists: pa.ChunkedArray, columns: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the lists of this length as (k, columns), and which rows have them, bool (n,)."""
+    is_complete = pc.fill_null(pc.list_value_length(lists), -1).to_numpy() == columns
+    values = lists.filter(pa.array(is_complete)).combine_chunks()
+    return values.flatten().to_numpy(zero_copy_only=False).reshape(-1, columns), is_complete
+
+
+def _test_values(test: str, table: pa.Table, columns: int, has_values: bool) -> tuple[np.ndarray, np.ndarray]:
     """Return the values of a test, (k, columns), of the k rows that have them, and which rows those are, bool (n,)."""
     if test == CODE_SIGNAL:
-        lengths = pc.fill_null(pc.list_value_length(table["code"]), -1).to_numpy()
-        is_complete = lengths == columns
-        codes = table["code"].filter(pa.array(is_complete)).combine_chunks()
-        return codes.flatten().to_numpy(zero_copy_only=False).reshape(-1, columns), is_complete
+        return _list_values(table["code"], columns)
+    if test == INPUT_SIGNAL and has_values:
+        return _list_values(table["values"], columns)
     names = ("mean", "std") if test == INPUT_SIGNAL else ("score",)
     is_complete = np.all([table[name].is_valid().to_numpy() for name in names], axis=0)
     complete_rows = table.filter(pa.array(is_complete))

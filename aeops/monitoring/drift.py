@@ -15,6 +15,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 from scipy.stats import wasserstein_distance
 
+from ae_models.names import names_of
+from aeops.evaluation.reference import read_reference
 from aeops.files import atomic_path
 from aeops.machine.entry_point import run_main
 from aeops.machine.library_settings import configure_libraries
@@ -35,7 +37,7 @@ def draw_report(reference: Path, recent: Path, out: Path) -> None:
     """Write Evidently's report.
 
     Args:
-        reference: Parquet file of the calibration samples, with the columns score, mean, std and code.
+        reference: Parquet file of the calibration samples, with the columns score, mean, std and code, and values of columns.
         recent: the same of recent predictions.
         out: the HTML file to write.
     """
@@ -44,7 +46,7 @@ def draw_report(reference: Path, recent: Path, out: Path) -> None:
     from evidently import DataDefinition, Dataset, Report  # type: ignore[import-untyped]
     from evidently.presets import DataDriftPreset  # type: ignore[import-untyped]
 
-    reference_table, recent_table = _read_table(reference), _read_table(recent)
+    reference_table, recent_table = read_drift_tables(reference, recent)
     columns = []
     for name in reference_table.columns:
         if name in recent_table.columns and reference_table[name].notna().any() and recent_table[name].notna().any():
@@ -69,12 +71,27 @@ def order_by_drift(reference: pd.DataFrame, recent: pd.DataFrame, columns: Seque
     return sorted(columns, key=distances.__getitem__, reverse=True)
 
 
-def _read_table(file: Path) -> pd.DataFrame:
-    """Return at most `MAX_ROWS` rows, drawn with a fixed seed, with one column for each number of the code."""
+def read_drift_tables(reference: Path, recent: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the rows of both files of `draw_report`, with a column for each value that is compared."""
+    names = names_of(read_reference(reference).columns)
+    return _read_table(reference, names), _read_table(recent, names)
+
+
+def _read_table(file: Path, names: Sequence[str]) -> pd.DataFrame:
+    """Return at most `MAX_ROWS` rows, drawn with a fixed seed, with one column for each number of the code.
+
+    Args:
+        file: of calibration samples or of predictions.
+        names: of the columns whose values they hold, which stand in the place of mean and deviation; of other samples none.
+    """
     table = pq.read_table(file)
     if table.num_rows > MAX_ROWS:
         table = table.take(np.sort(np.random.default_rng(0).choice(table.num_rows, MAX_ROWS, replace=False)))
-    rows: pd.DataFrame = table.select(["score", "mean", "std"]).to_pandas()
+    rows: pd.DataFrame = table.select(["score"] if names else ["score", "mean", "std"]).to_pandas()
+    if names:
+        empty = [np.nan] * len(names)  # of a prediction that an older version recorded
+        values = np.array([row or empty for row in table["values"].to_pylist()], np.float64).reshape(-1, len(names))
+        rows = rows.join(pd.DataFrame(values, columns=list(map("column {}".format, names))))
     codes = pd.DataFrame([code or [] for code in table["code"].to_pylist()])
     return rows.join(codes.rename(columns=lambda index: f"code {int(index) + 1}"))
 

@@ -23,9 +23,9 @@ from aeops.monitoring.alarm_answers import describe_alarm_answer
 from aeops.monitoring.champion_period import ChampionPeriod
 from aeops.monitoring.daily_counts import DailyCounts
 from aeops.monitoring.eprocess import confidence_sequence
+from aeops.monitoring.evidence import EvidenceSeries, promised_alarm_rate
 from aeops.monitoring.ranks import ColumnBins
 from aeops.monitoring.retrains import RetrainRecord
-from aeops.monitoring.signals import EvidenceSeries, promised_alarm_rate
 from aeops.monitoring.verdict import MonitoringVerdict, alarm_names, find_alarms
 from aeops.monitoring.verdict_text import describe_calm
 from aeops.recipe.monitoring import ALARM_RATE_SIGNAL, MonitorSpec
@@ -35,6 +35,7 @@ from aeops.report.html_template import html_environment
 
 BAND_LEVEL = 0.05
 RETRAINS_SHOWN = 12
+COLUMNS_SHOWN = 20  # of a table, those that have moved most
 ALT_TEXTS = {
     "alarm_rate": "Share of samples flagged on each day, the rate since the promotion with its band, and the promised rate.",
     "evidence": "Evidence of a change of each signal over time on a logarithmic scale, with the line at which it is an alarm.",
@@ -89,6 +90,8 @@ def write_page(out: Path, content: PageContent) -> None:
             retrains=[(one, describe_answer(content.entries, one.timestamp, one.outcome)) for one in shown_retrains],
             answer=describe_alarm_answer(content.verdict, content.retrains, content.entries),
             figures=_draw_figures(content),
+            columns=content.verdict.get("columns", [])[:COLUMNS_SHOWN],
+            unnamed=max(0, len(content.verdict.get("columns", [])) - COLUMNS_SHOWN),
             odds=format_odds,
             odds_of=lambda value: format_odds(math.log10(value)),
             theme=theme_css(),
@@ -102,18 +105,16 @@ def _draw_figures(content: PageContent) -> dict[str, Markup]:
     counts = content.counts
     if not counts.by_version:
         return {}
-    champions, samples, daily_rows = {}, {}, []
+    champions, samples = {}, {}
     for day, by_version in sorted(counts.by_version.items()):
         champions[day], samples[day] = _busiest_version(by_version), counts.samples_on(day)
-        for version in sorted(by_version):
-            daily_rows.append((day, by_version[version]["alarms"], by_version[version]["samples"]))
     timeline = charts.Timeline(list(champions), champions, [retrain.timestamp for retrain in content.retrains])
     promised_rate = None
     if ALARM_RATE_SIGNAL in content.test_bins:
         promised_rate = promised_alarm_rate(content.test_bins[ALARM_RATE_SIGNAL][0])
     with tempfile.TemporaryDirectory(prefix="ae-page-") as folder:
         files = {name: Path(folder) / f"{name}.svg" for name in ALT_TEXTS}
-        charts.draw_alarm_rate(files["alarm_rate"], timeline, daily_rows, promised_rate, _rate_band(content))
+        charts.draw_alarm_rate(files["alarm_rate"], timeline, _alarm_rows(content), promised_rate, _rate_band(content))
         past_checks = _former_champions(content, timeline.first_day)
         charts.draw_evidence(files["evidence"], timeline, content.evidence, past_checks, content.spec.level)
         charts.draw_volume(files["volume"], timeline, samples, content.spec.volume)
@@ -124,8 +125,21 @@ def _busiest_version(by_version: Mapping[str, Mapping[str, int]]) -> str:
     return max(by_version, key=lambda version: by_version[version]["samples"])
 
 
+def _alarm_rows(content: PageContent) -> list[tuple[date, int, int]]:
+    """Return day, alarms and samples of each day and version; of windows that are counted by blocks, those of the champion."""
+    counts = content.counts
+    if counts.has_block_alarms:
+        days, day_counts = counts.alarm_days(content.period)
+        return [(day, alarms, samples) for day, (alarms, samples) in zip(days, day_counts.tolist(), strict=True) if samples]
+    rows = []
+    for day, by_version in sorted(counts.by_version.items()):
+        for version in sorted(by_version):
+            rows.append((day, by_version[version]["alarms"], by_version[version]["samples"]))
+    return rows
+
+
 def _rate_band(content: PageContent) -> charts.RateBand:
-    days, counts = content.counts.champion_days(content.period)
+    days, counts = content.counts.alarm_days(content.period)
     alarms, samples = np.cumsum(counts, axis=0).T
     low, high = confidence_sequence(alarms, samples, BAND_LEVEL)
     return charts.RateBand(days, alarms / np.maximum(samples, 1), low, high)

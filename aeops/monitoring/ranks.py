@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 DEFAULT_BINS = 10
+GOLDEN_RATIO = (5**0.5 - 1) / 2
 RELATIVE_RESOLUTION = 1e-6  # of the largest calibration value; closer values are equal, as one sample's in two batch sizes are
 TIE_BREAKER_SEED = 20_250_601
 
@@ -24,12 +25,16 @@ class ColumnBins:
         tie_breakers: of those calibration samples, (bins - 1,).
         gaps: how many of the m + 1 gaps between calibration values each bin holds, (bins,).
         resolution: the unit of `edges`.
+        thinning: of values in a row one in so many counts, as they depend on each other; 1: all count.
+        is_watched: whether its values are those of a watched column, by name.
     """
 
     edges: np.ndarray
     tie_breakers: np.ndarray
     gaps: np.ndarray
     resolution: float
+    thinning: int = 1
+    is_watched: bool = False
 
     @property
     def bin_count(self) -> int:
@@ -66,6 +71,16 @@ def _round_to_resolution(values: np.ndarray, resolution: float) -> np.ndarray:
     """Return values as whole multiples of the resolution, float64; NaN lies above all others."""
     rounded_values = np.rint(np.asarray(values, dtype=np.float64) / resolution)
     return np.where(np.isnan(rounded_values), np.inf, rounded_values)
+
+
+def is_counted(numbers: np.ndarray, thinning: int) -> np.ndarray:
+    """Return which of the blocks with these numbers count, bool (n,): one of `thinning` in a row, at changing places.
+
+    At even distances those of a series with a period would have few phases, those of calibration others than those of later. The
+    last place of `thinning` is left out, so that no two blocks that count are neighbours, whose windows share steps.
+    """
+    groups, places = np.divmod(numbers, thinning)
+    return np.asarray(places == np.floor(max(1, thinning - 1) * np.mod(groups * GOLDEN_RATIO, 1.0)))
 
 
 def assign_bins(values: np.ndarray, id_of: Callable[[int], str], column: ColumnBins) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Evaluate the signals of a champion, in numbers and in plain words. A signal alarms, is quiet, or is unknown."""
 
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
@@ -8,9 +8,11 @@ import numpy as np
 
 from aeops.drawing.words import format_odds, format_share
 from aeops.evaluation.reference import CalibrationReference
+from aeops.monitoring.block_counts import MISSING_TIME
 from aeops.monitoring.champion_period import ChampionPeriod
+from aeops.monitoring.column_changes import ColumnChange, describe_most_moved
 from aeops.monitoring.daily_counts import DailyCounts, midnight
-from aeops.monitoring.eprocess import any_change, log_evidence, more_than, worst_of
+from aeops.monitoring.evidence import EvidenceSeries, promised_alarm_rate
 from aeops.monitoring.ranks import ColumnBins
 from aeops.monitoring.verdict import SignalRecord
 from aeops.recipe.monitoring import (
@@ -70,49 +72,7 @@ class Signal:
         }
 
 
-@dataclass(frozen=True)
-class EvidenceSeries:
-    """A test's evidence over time.
-
-    Attributes:
-        days: those on which the champion scored.
-        log_e: log E after each of them, (days,).
-    """
-
-    days: list[date]
-    log_e: np.ndarray
-
-
 # ---------------------------------------------------------------- tests
-
-
-def compute_evidence(counts: DailyCounts, test_bins: dict[str, list[ColumnBins]]) -> dict[str, EvidenceSeries]:
-    """Return the evidence of each test that has a reference and data."""
-    series = {}
-    for test, columns in test_bins.items():
-        if counts.bins[test]:
-            series[test] = _test_evidence(counts.bins[test], columns, test)
-    return series
-
-
-def _test_evidence(by_day: dict[date, np.ndarray], columns: list[ColumnBins], test: str) -> EvidenceSeries:
-    days = sorted(by_day)
-    counts = np.stack([by_day[day] for day in days], axis=1)  # (columns, days, bins)
-    logs = []
-    for column_counts, column in zip(counts, columns, strict=True):
-        logs.append(log_evidence(column_counts, column.gaps, _choose_alternative(test, column)))
-    return EvidenceSeries(days, worst_of(np.stack(logs)))
-
-
-def _choose_alternative(test: str, column: ColumnBins) -> Callable[[np.ndarray], np.ndarray]:
-    if test == ALARM_RATE_SIGNAL:
-        return more_than(promised_alarm_rate(column))
-    return any_change(column.gaps.astype(np.float64))
-
-
-def promised_alarm_rate(column: ColumnBins) -> float:
-    """Return the probability of a value in the last bin, beyond the threshold."""
-    return float(column.gaps[-1] / column.gaps.sum())
 
 
 def evaluate_tests(
@@ -123,6 +83,7 @@ def evaluate_tests(
     spec: MonitorSpec,
     period: ChampionPeriod,
     past_alarms: dict[str, str],
+    changes: Sequence[ColumnChange] = (),
 ) -> list[Signal]:
     """Return a signal for each test.
 
@@ -134,12 +95,24 @@ def evaluate_tests(
         spec: the recipe's section `monitor`.
         period: of the champion.
         past_alarms: test -> the day since which it alarms by earlier checks of this period: an alarm stays.
+        changes: of the columns of a table, the one that has moved most first; none of other samples.
     """
     signals = []
+    unit = _counted_unit(reference)
     for test in TEST_SIGNALS:
         if test in evidence:
             signals.append(
-                _evaluate_test(test, evidence[test], counts, test_bins[test], spec.level, period, past_alarms.get(test))
+                _evaluate_test(
+                    test,
+                    evidence[test],
+                    counts,
+                    test_bins[test],
+                    spec.level,
+                    period,
+                    past_alarms.get(test),
+                    unit,
+                    changes,
+                )
             )
         elif test in past_alarms:
             message = f"an alarm since {past_alarms[test]}; what was scored then is no longer there"
@@ -149,15 +122,26 @@ def evaluate_tests(
     return signals
 
 
+def _counted_unit(reference: CalibrationReference | None) -> str:
+    """Return what is counted, in words."""
+    return "samples" if reference is None or reference.blocks is None else reference.blocks.unit
+
+
 def _unknown_reason(
     test: str, reference: CalibrationReference | None, counts: DailyCounts, test_bins: dict[str, list[ColumnBins]]
 ) -> str:
     if reference is None:
         return "the champion was registered without a reference, or its MLflow run was deleted: its next retrain keeps one"
     if test == ALARM_RATE_SIGNAL and reference.rank is None:
+        if reference.blocks is not None:
+            return "the threshold judges windows, which depend on each other, and no blocks of them: the scores are tested"
         return "the threshold is no calibration score, so its alarms follow no law that could be tested: the scores are"
     if test not in test_bins:
         return f"{len(reference.score)} calibration samples are too few to compare with"
+    if reference.blocks is not None and (nameless := counts.incomplete_counts[MISSING_TIME]):
+        return f"{nameless:,} windows were scored without the time of their steps: send readings, or files of them"
+    if reference.blocks is not None and counts.blocks:
+        return f"none of {reference.blocks.unit} is whole yet: {len(counts.blocks):,} have begun since the promotion"
     if counts.incomplete_counts[test]:
         return f"none of {counts.incomplete_counts[test]:,} predictions holds what this signal looks at, as older ones do not"
     return "nothing scored since the promotion, by the service or in batches"
@@ -171,20 +155,20 @@ def _evaluate_test(
     level: float,
     period: ChampionPeriod,
     past_alarm: str | None,
+    unit: str,
+    changes: Sequence[ColumnChange],
 ) -> Signal:
     since = past_alarm or _first_alarm_day(evidence, level)
-    sample_count = 0
-    for bin_counts in counts.bins[test].values():
-        sample_count += int(bin_counts[0].sum())
+    sample_count = _count_samples(counts.bins[test])
     current_log_e, highest_log_e = float(evidence.log_e[-1]), float(evidence.log_e.max())
-    change = _describe_change(test, counts, evidence, columns, period)
+    change = _describe_change(test, counts, evidence, columns, period, unit, changes)
     message = f"{change}; {_describe_evidence(current_log_e, highest_log_e, level, since)}"
     verdict = QUIET
     if since:
         verdict = ALARM
     elif sample_count < MIN_SAMPLES:
         verdict = UNKNOWN
-        message = f"too few samples to tell: {sample_count:,} since the promotion, and {MIN_SAMPLES} are needed; {message}"
+        message = f"too few {unit} to tell: {sample_count:,} since the promotion, and {MIN_SAMPLES} are needed; {message}"
     return Signal(
         test,
         verdict,
@@ -196,6 +180,11 @@ def _evaluate_test(
         level=level,
         since=since,
     )
+
+
+def _count_samples(by_day: Mapping[date, np.ndarray]) -> int:
+    """Return how many values were counted, in the column that has most."""
+    return int(np.sum([bin_counts.sum(axis=1) for bin_counts in by_day.values()], axis=0).max())
 
 
 def _first_alarm_day(evidence: EvidenceSeries, level: float) -> str | None:
@@ -227,10 +216,18 @@ def format_log_odds(log_e: float) -> str:
 
 
 def _describe_change(
-    test: str, counts: DailyCounts, evidence: EvidenceSeries, columns: list[ColumnBins], period: ChampionPeriod
+    test: str,
+    counts: DailyCounts,
+    evidence: EvidenceSeries,
+    columns: list[ColumnBins],
+    period: ChampionPeriod,
+    unit: str,
+    changes: Sequence[ColumnChange],
 ) -> str:
     if test == ALARM_RATE_SIGNAL:
-        return _describe_alarm_rate(counts, columns, period)
+        return _describe_alarm_rate(counts, columns, period, unit)
+    if test == INPUT_SIGNAL and changes:
+        return f"of {len(changes)} columns, on the last {RECENT_DAYS} days: {describe_most_moved(changes)}"
     recent_counts = np.sum([counts.bins[test][day] for day in evidence.days[-RECENT_DAYS:]], axis=0)
     if test == SCORE_SIGNAL:
         return f"of the scores of the last {RECENT_DAYS} days {_describe_shift(recent_counts[0], columns[0])}"
@@ -243,13 +240,13 @@ def _describe_change(
     return f"of the samples' values the {name} has moved most: of it {shift}"
 
 
-def _describe_alarm_rate(counts: DailyCounts, columns: list[ColumnBins], period: ChampionPeriod) -> str:
-    _, daily_counts = counts.champion_days(period)
+def _describe_alarm_rate(counts: DailyCounts, columns: list[ColumnBins], period: ChampionPeriod, unit: str) -> str:
+    _, daily_counts = counts.alarm_days(period)
     alarms, samples = daily_counts.sum(axis=0)
     recent_alarms, recent_samples = daily_counts[-RECENT_DAYS:].sum(axis=0)
     rate, promised_rate = format_share(alarms / samples, 2), format_share(promised_alarm_rate(columns[0]), 2)
     message = (
-        f"{alarms:,} of {samples:,} samples flagged, {rate} where {promised_rate} is promised; "
+        f"{alarms:,} of {samples:,} {unit} flagged, {rate} where {promised_rate} is promised; "
         f"{recent_alarms:,} of {recent_samples:,} on the last {RECENT_DAYS} days"
     )
     if unlike_count := counts.count_unlike(period):

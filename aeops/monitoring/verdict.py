@@ -8,6 +8,7 @@ from typing import NotRequired, TypedDict
 from aeops.machine.stored_json import read_json, read_json_if_whole
 from aeops.monitoring import paths
 from aeops.monitoring.champion_period import ChampionPeriod
+from aeops.monitoring.column_record import ColumnRecord
 from aeops.monitoring.decision import DecisionRecord, decide_retrain
 from aeops.monitoring.retrains import read_retrains
 from aeops.project import Project
@@ -45,7 +46,10 @@ class DriftRecord(TypedDict):
 
 
 class MonitoringVerdict(TypedDict):
-    """verdict.json; `version` and `promoted` (time of the promotion) are None where there is no champion."""
+    """verdict.json; `version` and `promoted` (time of the promotion) are None where there is no champion.
+
+    `columns`: of a table, the one that has moved most first; without predictions, and of other samples, there are none.
+    """
 
     format: int
     recipe: str
@@ -56,6 +60,7 @@ class MonitoringVerdict(TypedDict):
     signals: list[SignalRecord]
     decision: DecisionRecord
     drift: DriftRecord | None
+    columns: NotRequired[list[ColumnRecord]]
 
 
 def build_monitoring_verdict(

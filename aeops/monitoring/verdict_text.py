@@ -4,6 +4,7 @@ from aeops.monitoring.decision import DecisionRecord
 from aeops.monitoring.verdict import MonitoringVerdict, alarm_names
 from aeops.recipe.monitoring import TEST_SIGNALS
 
+COLUMNS_SHOWN = 10  # of a table, those that have moved most
 TOO_FEW = "too few samples to tell"
 
 
@@ -20,7 +21,19 @@ def format_markdown(verdict: MonitoringVerdict) -> str:
         bold_mark = "**" if signal["verdict"] == "alarm" else ""
         counts = "yes" if signal["counts"] else "no"
         lines.append(f"| {signal['name']} | {bold_mark}{signal['verdict']}{bold_mark} | {signal['says']} | {counts} |")
-    return "\n".join([*lines, "", *_decision_lines(verdict["decision"])])
+    return "\n".join([*lines, *_column_lines(verdict), "", *_decision_lines(verdict["decision"])])
+
+
+def _column_lines(verdict: MonitoringVerdict) -> list[str]:
+    """Return the columns of a table that have moved most; nothing of other samples."""
+    columns = verdict.get("columns", [])[:COLUMNS_SHOWN]
+    if not columns:
+        return []
+    lines = ["", "| column | moved | now | usual | alarm |", "|---|---|---|---|---|"]
+    for column in columns:
+        alarm = "yes" if column["alarm"] else "no"
+        lines.append(f"| {column['column']} | {column['moved']:.2f} | {column['recent']} | {column['usual']} | {alarm} |")
+    return lines
 
 
 def _decision_lines(decision: DecisionRecord) -> list[str]:

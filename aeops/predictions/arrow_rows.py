@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from aeops.kinds.flags import REFUSED, list_flag_names
+from aeops.kinds.interface import load_kind
 from aeops.predictions.rows import Scorer, ids_of_call, moments_of, predictions_schema, sample_hashes, summary_of_code
 
 UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -47,6 +48,7 @@ def build_rows(
         "is_anomaly": flag_array(outputs["is_anomaly"]),
         "code": list_array(summary_of_code(outputs["code"]), outputs["flags"] & REFUSED > 0),
         "flags": name_lists(outputs["flags"]),
+        "values": _watched_lists(scorer.kind, samples, outputs["flags"] & REFUSED > 0),
     }
     columns |= _constant_columns(scorer, channel, count)
     float_columns = {"score": outputs["score"], "p_value": outputs["p_value"], "mean": mean, "std": std}
@@ -54,6 +56,19 @@ def build_rows(
         columns[name] = optional_numbers(values.astype(np.float32, copy=False))
     row_schema = predictions_schema()
     return pa.RecordBatch.from_arrays([columns[name] for name in row_schema.names], schema=row_schema)
+
+
+def _watched_lists(kind: str, samples: Sequence[str] | np.ndarray, is_refused: np.ndarray) -> pa.Array:
+    """Return the values of the watched columns of each sample; null without such columns, and of refused samples."""
+    values = load_kind(kind).watched_values(samples)
+    if values is None:
+        return _null_lists(len(is_refused))
+    return list_array(values, is_refused)
+
+
+@lru_cache(maxsize=256)
+def _null_lists(count: int) -> pa.Array:
+    return pa.nulls(count, pa.list_(pa.float32()))
 
 
 @lru_cache(maxsize=256)

@@ -11,7 +11,7 @@ from aeops.predictions.recorded_files import predictions_folder, read_metadata
 from aeops.project import Project
 
 FORGOTTEN = "(forgotten)"  # in place of a sample's name
-CLEARED = ("mean", "std", "code")
+CLEARED = ("mean", "std", "code", "values")
 
 
 def require_no_open_journal(project: Project, recipe: str) -> None:

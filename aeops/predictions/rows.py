@@ -38,6 +38,8 @@ class Prediction:
         channel: one of `CHANNELS`.
         mean, std: of the sample's values scaled to [0, 1], None without any value; of a text, how many characters it has, and 0.
         code: see `summary_of_code`; None where the sample was refused.
+        values: of the watched columns, see `DataKind.watched_values`; None where the kind has none, in older files, and of a
+            refused sample.
         flags: what is unlike the samples of the training, by the names in `aeops.kinds.flags`; None in files without this column.
         file: where this is recorded.
     """
@@ -58,6 +60,7 @@ class Prediction:
     std: float | None
     code: list[float] | None
     flags: list[str] | None
+    values: list[float] | None
     file: Path
 
 
@@ -94,6 +97,7 @@ def predictions_schema() -> "pa.Schema":
     kinds |= dict.fromkeys(("recipe", "version", "bundle_sha256", "sample", "sample_sha256"), text)
     kinds |= {"score": number, "p_value": number, "is_anomaly": pa.bool_(), "threshold": pa.float64()}
     kinds |= {"channel": text, "mean": number, "std": number, "code": pa.list_(number), "flags": pa.list_(text)}
+    kinds |= {"values": pa.list_(number)}
     return pa.schema(list(kinds.items()))
 
 

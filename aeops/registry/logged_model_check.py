@@ -15,7 +15,7 @@ import tempfile
 from dataclasses import asdict, dataclass
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aeops.errors import UsageError
 from aeops.gate.rules import RuleOutcome
@@ -26,10 +26,17 @@ from aeops.project import Project, find_project
 from aeops.recipe.gate_rules import Rule
 from aeops.registry.store import Store, open_store
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+
+    from aeops.bundle.detector import Detector
+
 SECONDS = 120  # for a fresh process to download, load and answer; it takes five or so
 SCORE_TOLERANCE = 1e-4
 MODEL_ANSWERS = "answers"
-KEYS = {"score", "p_value", "is_anomaly"}  # of every answer
+KEYS = {"score", "p_value", "is_anomaly"}  # of every answer; a step of a series has no p-value
 
 
 @dataclass(frozen=True)
@@ -93,17 +100,24 @@ def check_version(store: Store, recipe: str, version_name: str) -> ModelCheckRes
         UsageError: no such version.
         DataError: the bundle in the registry is not the one that was registered.
     """
+    from aeops.bundle.detector import Detector
+
     version = store.version(recipe, version_name).version
     bundle = store.download_bundle(recipe, version)
     with tempfile.TemporaryDirectory(prefix="ae-") as folder:
-        failure = _run_isolated_check(store, f"models:/{recipe}/{version}", Path(folder))
+        detector = Detector(bundle)
+        rows = detector.data_kind.fewest_rows(detector.spec)
+        failure = _run_isolated_check(store, f"models:/{recipe}/{version}", Path(folder), rows)
         if failure is not None:
             return ModelCheckResult(failure)
-        return _compare_answers(bundle, Path(folder))
+        return _compare_answers(detector, Path(folder))
 
 
-def _run_isolated_check(store: Store, model_address: str, folder: Path) -> str | None:
+def _run_isolated_check(store: Store, model_address: str, folder: Path, rows: int) -> str | None:
     """Run isolated_check.py, which leaves the model's answers in `folder`; return why it failed, or None.
+
+    Args:
+        rows: of the smallest batch.
 
     Raises:
         InfrastructureError: its process was killed.
@@ -113,7 +127,7 @@ def _run_isolated_check(store: Store, model_address: str, folder: Path) -> str |
     environment = os.environ | configure_libraries() | {"MLFLOW_TRACKING_URI": store.uri, "MLFLOW_REGISTRY_URI": store.uri}
     try:
         process = subprocess.run(
-            tied_command([*program, model_address, str(folder), *packages]),
+            tied_command([*program, model_address, str(folder), str(rows), *packages]),
             cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -132,43 +146,51 @@ def _run_isolated_check(store: Store, model_address: str, folder: Path) -> str |
     return f"fails: {error_lines[-1][:300]}"
 
 
-def _compare_answers(bundle: Path, folder: Path) -> ModelCheckResult:
+def _compare_answers(detector: "Detector", folder: Path) -> ModelCheckResult:
     """Compare the answers in `folder` with the bundle's own for the same samples."""
     import numpy as np
 
     from aeops.bundle.answer_check import check_answers
-    from aeops.bundle.detector import Detector
 
     record = json.loads((folder / "answers.json").read_text(encoding="utf-8"))
-    if (folder / "example.json").is_file():  # rows by the names of their columns
-        example = json.loads((folder / "example.json").read_text(encoding="utf-8"))
-    else:
-        example = np.load(folder / "example.npy", allow_pickle=False)
+    expected = _bundle_answers(detector, folder)
+    count = len(expected["score"])
     if record["torch"]:
         return ModelCheckResult("needs torch to answer")
-    problem = _check_answer_format(record["answers"], len(example))
+    problem = _check_answer_format(record["answers"], count, KEYS & expected.keys())
     if problem is not None:
         return ModelCheckResult(problem)
     values = {}
-    for key in KEYS:
+    for key in KEYS & expected.keys():
         values[key] = np.array(list(map(itemgetter(key), record["answers"])))
-    problem = check_answers(values, len(example))
+    problem = check_answers(values, count)
     if problem is not None:
         return ModelCheckResult(problem)
-    difference = float(np.abs(values["score"] - Detector(bundle).score(example)["score"]).max())
+    difference = float(np.abs(values["score"] - expected["score"]).max())
     status = MODEL_ANSWERS
     if difference > SCORE_TOLERANCE:
         status = f"scores its example otherwise than the bundle does, by {difference:.3g}"
     return ModelCheckResult(status, record["milliseconds"], difference)
 
 
-def _check_answer_format(model_answers: Any, count: int) -> str | None:
-    """Return the problem if the answers are not one dict a sample with a score, p-value and flag, else None."""
+def _bundle_answers(detector: "Detector", folder: Path) -> "Mapping[str, np.ndarray]":
+    """Return the bundle's own answers to the example in `folder`: an array, or rows by the names of their columns."""
+    if (folder / "example.json").is_file():
+        import pandas as pd
+
+        return detector.score_frame(pd.DataFrame(json.loads((folder / "example.json").read_text(encoding="utf-8"))))
+    import numpy as np
+
+    return detector.score(np.load(folder / "example.npy", allow_pickle=False))
+
+
+def _check_answer_format(model_answers: Any, count: int, keys: set[str]) -> str | None:
+    """Return the problem if the answers are not one dict a row with these keys, else None."""
     if not isinstance(model_answers, list) or len(model_answers) != count:
         return f"does not answer its {count} example samples one by one"
     for model_answer in model_answers:
-        if not isinstance(model_answer, dict) or not model_answer.keys() >= KEYS:
-            return f"answers without {', '.join(sorted(KEYS))}"
+        if not isinstance(model_answer, dict) or not model_answer.keys() >= keys:
+            return f"answers without {', '.join(sorted(keys))}"
     return None
 
 

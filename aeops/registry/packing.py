@@ -17,7 +17,7 @@ from aeops.errors import DataError
 from aeops.files import atomic_folder, make_folder, replace_folder, set_default_modes
 from aeops.kinds import KIND_INFOS
 from aeops.kinds.interface import load_kind
-from aeops.kinds.results import ColumnSchema
+from aeops.kinds.results import ColumnSchema, NamedColumn
 from aeops.kinds.samples import SampleSpec
 from aeops.project import Project
 from aeops.registry.carried_code import write_carried_code
@@ -82,7 +82,7 @@ def save_model(folder_path: Path, project: Project, recipe: str, bundle: Path, r
 
     document = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
     kind, spec = document["input"]["kind"], SampleSpec.from_bundle(document)
-    package_names = REQUIREMENTS + KIND_INFOS[kind].packages
+    package_names, schema = REQUIREMENTS + KIND_INFOS[kind].packages, load_kind(kind).served_schema(spec)
     _quiet_mlflow_logs()
     with tempfile.TemporaryDirectory() as staging_folder:
         bundle_copy = shutil.copytree(bundle, Path(staging_folder) / "bundle")  # MLflow keeps a folder under the name it has
@@ -92,8 +92,8 @@ def save_model(folder_path: Path, project: Project, recipe: str, bundle: Path, r
             python_model=str(served_model),
             artifacts={"bundle": str(bundle_copy)},
             code_paths=[str(package)],
-            signature=model_signature(load_kind(kind).served_schema(spec)),
-            input_example=(_input_example(project, recipe, kind, spec), {"reconstruction": False, "code": False}),
+            signature=model_signature(schema),
+            input_example=(_input_example(project, recipe, kind, spec), dict.fromkeys(schema.params, False)),
             pip_requirements=[f"{name}=={installed_version(name)}" for name in package_names],
             mlflow_model=Model(run_id=run_id, model_id=model_id, artifact_path=recipe),
         )
@@ -106,28 +106,28 @@ def _quiet_mlflow_logs() -> None:
 
 
 def model_signature(schema: ColumnSchema) -> "ModelSignature":
-    """Return the signature: a batch of samples; score, p-value, verdict and flags of each sample; and two parameters."""
+    """Return the signature: a batch of samples, the answer to each, and what may be asked for beside it."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
     from mlflow.types.schema import AnyType, Array
 
+    special_types = {"any": AnyType(), "strings": Array(DataType.string)}
+
+    def column_spec(column: NamedColumn) -> ColSpec:
+        return ColSpec(special_types.get(column.dtype, column.dtype), column.name, required=column.is_required)
+
     inputs: list[TensorSpec | ColSpec] = [TensorSpec(np.dtype(schema.dtype), schema.shape)]
     if schema.columns is not None:
-        inputs = []
-        for column in schema.columns:
-            column_type = AnyType() if column.dtype == "any" else column.dtype
-            inputs.append(ColSpec(column_type, column.name, required=column.is_required))
-    output_columns = [ColSpec("double", "score"), ColSpec("double", "p_value"), ColSpec("boolean", "is_anomaly")]
-    output_columns.append(ColSpec(Array(DataType.string), "flags"))
+        inputs = list(map(column_spec, schema.columns))
     return ModelSignature(
         inputs=Schema(inputs),
-        outputs=Schema(output_columns),
-        params=ParamSchema([ParamSpec(name, DataType.boolean, False) for name in ("reconstruction", "code")]),
+        outputs=Schema(list(map(column_spec, schema.answers))),
+        params=ParamSchema([ParamSpec(name, DataType.boolean, False) for name in schema.params]),
     )
 
 
 def _input_example(project: Project, recipe: str, kind: str, spec: SampleSpec) -> "np.ndarray | pd.DataFrame":
-    """Return the first prepared test samples as they are served, (EXAMPLES, *shape), by name where they have columns.
+    """Return the first prepared test samples as they are served: (EXAMPLES, *shape), or by name where the kind has columns.
 
     They are made up where none are prepared.
     """
@@ -137,11 +137,12 @@ def _input_example(project: Project, recipe: str, kind: str, spec: SampleSpec) -
         test_samples = np.load(test_file, mmap_mode="r")[:EXAMPLES]
     data_kind = load_kind(kind)
     example = data_kind.served_example(test_samples, spec, EXAMPLES)
-    if not data_kind.IS_BY_NAME:
+    columns = data_kind.served_columns(example, spec)
+    if columns is None:
         return example
     import pandas as pd
 
-    return pd.DataFrame([data_kind.plain_sample(sample, spec) for sample in example])
+    return pd.DataFrame(columns)
 
 
 def download(store: OpenStore, address: str, folder_path: Path) -> Path:

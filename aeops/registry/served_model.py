@@ -26,7 +26,7 @@ class ServedModel(PythonModel):  # type: ignore[misc]  # MLflow's base is untype
     def predict(self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None) -> Any:
         """Score a batch (n, *shape) of raw values, of texts (n,), or the rows of a frame by the names of its columns.
 
-        A frame is answered by a frame with a row a sample.
+        A frame is answered by a frame with a row for each of its rows; see docs/tables.md and docs/series.md.
 
         Args:
             context: MLflow's; the bundle is loaded already.
@@ -40,17 +40,23 @@ class ServedModel(PythonModel):  # type: ignore[misc]  # MLflow's base is untype
         from aeops.errors import DataError
 
         try:
+            frame: Any = model_input
+            if hasattr(frame, "to_dict"):
+                return self._answer_frame(frame, **(params or {}))
             scores = self.detector.score(model_input, **(params or {}))
             self.detector.require_scored(scores["flags"])
-            answers = to_answers(scores)
-            frame: Any = model_input
-            if not hasattr(frame, "to_dict"):
-                return answers
-            import pandas as pd  # who sends a frame has it
-
-            return pd.DataFrame(answers, index=frame.index)
+            return to_answers(scores)
         except DataError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from error
+
+    def _answer_frame(self, frame: Any, reconstruction: bool = False, code: bool = False) -> Any:
+        import pandas as pd  # who sends a frame has it
+
+        from aeops.bundle.answers import to_answers
+
+        scores = self.detector.score_frame(frame, reconstruction, code)
+        self.detector.require_scored(scores["flags"])
+        return pd.DataFrame(to_answers(scores), index=frame.index)
 
 
 set_model(ServedModel())

@@ -27,6 +27,7 @@ from aeops.gate.documents import (
 )
 from aeops.kinds.interface import load_kind
 from aeops.machine.stored_json import read_json
+from aeops.recipe.metric_names import SERIES_ALARMS
 from aeops.report.headline import verdict_sentence
 from aeops.report.html_template import format_json_value, html_environment
 from aeops.report.tables import (
@@ -205,6 +206,9 @@ def _read_study_results(report: Path) -> TemplateContext:
             file = report / "figures" / file_name
             elements.append((inline_svg(file.read_text(encoding="utf-8"), file.stem, figure_text), figure_text))
         study_result["figures"] = elements
+    zoom = report / "figures" / "series_zoom.json"  # of aeops.evaluation.series_zoom
+    if SERIES_ALARMS in study_results and zoom.is_file():
+        study_results[SERIES_ALARMS]["zoom"] = zoom.read_text(encoding="utf-8")
     return study_results
 
 

@@ -76,6 +76,14 @@ def read_columns_of_stream(body: bytes, max_rows: int) -> list[pa.RecordBatch]:
     return batches
 
 
+def stream_names(body: bytes) -> list[str]:
+    """Return the names of the columns of a request, without its rows; raise DecodeError where it is no Arrow stream."""
+    with decode_errors():
+        require_plain(body)
+        with pa.ipc.open_stream(pa.py_buffer(body)) as stream:
+            return list(stream.schema.names)
+
+
 def read_columns(stream: pa.RecordBatchReader, max_rows: int) -> Iterator[pa.Array]:
     row_count = 0
     for batch in stream:

@@ -19,6 +19,7 @@ from aeops.errors import DataError
 from aeops.kinds.flags import REFUSED
 from aeops.kinds.npy_bytes import MEDIA_TYPE as NPY_TYPE
 from aeops.kinds.samples import CheckedSamples
+from aeops.kinds.series_windows import step_name
 from aeops.predictions.journal import Journal
 from aeops.serving.limits import RequestLimits
 from aeops.serving.machine_feeds import MachineFeeds
@@ -29,6 +30,7 @@ from aeops.serving.response_formats import (
     ScoringReply,
     explanations_reply,
     feed_reply,
+    name_steps,
     scores_reply,
     values_reply,
 )
@@ -242,8 +244,9 @@ def build_reply(request: Request, score_columns: ScoreColumns, first_prediction:
         predictions = to_answers(scores)
         for prediction, explanation in zip(predictions, explanations, strict=True):
             prediction.update(explanation)
-        return explanations_reply(predictions, first_prediction)
-    return scores_reply(scores, first_prediction, request.accepted_type, with_ids=request.path == SCORE_PATH)
+        return explanations_reply(name_steps(predictions, samples.ends), first_prediction)
+    with_ids = request.path == SCORE_PATH
+    return scores_reply(scores, first_prediction, request.accepted_type, with_ids=with_ids, ends=samples.ends)
 
 
 def require_finite(score_columns: ScoreColumns) -> None:
@@ -278,6 +281,9 @@ def prediction_names(scored_requests: list[tuple[Request, ScoreColumns]]) -> lis
     for request, _ in scored_requests:
         if (feed := loaded_samples(request).feed) is not None:
             names += feed.names()
+            continue
+        if (ends := loaded_samples(request).ends) is not None:
+            names += [step_name(machine, end) for machine, end in ends]
             continue
         for row in range(len(loaded_samples(request))):
             names.append(f"{request.request_id}[{row}]")

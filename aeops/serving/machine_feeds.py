@@ -17,10 +17,15 @@ from starlette.exceptions import HTTPException
 from ae_models.names import names_not_in, names_of
 from aeops.bundle.answers import to_answers
 from aeops.bundle.detector import Detector
-from aeops.errors import DataError
 from aeops.kinds.samples import SampleSpec
 from aeops.kinds.series_feed import FeedState, FeedSteps, extend_feed, follow_alarm
-from aeops.kinds.series_readings import MACHINE_BYTES, describe_time, read_columns
+from aeops.kinds.series_readings import (
+    MACHINE_BYTES,
+    columns_of_readings,
+    describe_time,
+    read_columns,
+    require_numbers,
+)
 from aeops.kinds.series_windows import step_name
 from aeops.kinds.table_cells import shorten_cell
 from aeops.serving.limits import RequestLimits
@@ -58,9 +63,7 @@ class MachineFeeds:
         assert steps is not None, "a series with channels has steps"
         one_machine = replace(steps, machine=None)
         readings = read_columns(columns, detector.spec.channels, one_machine, from_text=False)
-        if readings.mistyped:
-            row = min(readings.mistyped)
-            raise DataError(f"reading {row}: expected numbers, got {readings.mistyped[row]}")
+        require_numbers(readings, "reading")
         with self._lock:
             if machine in self._busy:
                 raise HTTPException(
@@ -170,12 +173,7 @@ def read_feed_body(body: Mapping[str, Any], spec: SampleSpec) -> tuple[str, dict
     if not isinstance(readings, list) or not readings or not all(isinstance(reading, dict) for reading in readings):
         raise HTTPException(400, f"expected {FEED_EXAMPLE} with one reading or more, got none")
     assert spec.steps is not None, "a series with channels has steps"
-    found = set().union(*readings)
-    columns = {}
-    for name in (spec.steps.time, *names_of(spec.channels)):
-        if name in found:
-            columns[name] = [reading.get(name) for reading in readings]
-    return machine, columns
+    return machine, columns_of_readings(readings, (spec.steps.time, *names_of(spec.channels)))
 
 
 def _series_key(spec: SampleSpec) -> object:

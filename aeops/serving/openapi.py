@@ -114,6 +114,8 @@ def post_operation(path: str, summary: str, detector: Detector | None, limits: R
     body_content = binary_content
     if detector is not None and detector.data_kind.IS_BY_NAME:
         body_content = _binary_content((arrow.MEDIA_TYPE, *NAMED_TYPES))
+    if detector is not None and detector.spec.channels:
+        body_content = body_content | _binary_content(NAMED_TYPES)
     if detector is not None:
         body_content = body_content | _binary_content(detector.data_kind.FILE_TYPES)
     reply_content: Schema = {JSON: {"schema": reply_schema(path)}}

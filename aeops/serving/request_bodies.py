@@ -22,6 +22,8 @@ from aeops.kinds.decoding import DecodeError
 from aeops.kinds.flags import FLAG_DTYPE
 from aeops.kinds.npy_bytes import MEDIA_TYPE, read_npy
 from aeops.kinds.samples import CheckedSamples
+from aeops.kinds.series_feed import ended_windows
+from aeops.kinds.series_readings import columns_of_readings, read_columns, require_numbers
 from aeops.serving import arrow
 from aeops.serving.limits import RequestLimits
 from aeops.serving.machine_feeds import FEED_EXAMPLE, MACHINE_KEY, FeedBatch, MachineFeeds, is_feed_body
@@ -33,6 +35,7 @@ CSV_TYPE, PARQUET_TYPE = "text/csv", "application/vnd.apache.parquet"
 NAMED_TYPES = (CSV_TYPE, PARQUET_TYPE)  # of samples with named columns, beside the others
 FILE_TYPES = tuple(chain.from_iterable(info.file_types for info in KIND_INFOS.values()))  # of a file of samples as people have it
 KEYS = ("inputs", "params")
+MACHINE_MARK, INPUTS_MARK = f'"{MACHINE_KEY}"'.encode(), b'"inputs"'
 PARAM_NAMES = ("reconstruction", "code")
 JsonObject = dict[str, Any]
 
@@ -52,12 +55,14 @@ class RequestSamples:
         checked: result of `Detector.check`.
         params: columns to return in addition to the scores, by name.
         feed: of a request with readings of a machine; None for others.
+        ends: machine and time of the last step of each window that was cut of readings; None for other samples.
     """
 
     stored_samples: np.ndarray
     checked: CheckedSamples
     params: dict[str, bool]
     feed: FeedBatch | None = None
+    ends: list[tuple[str, float]] | None = None
 
     def __len__(self) -> int:
         return len(self.checked.flags)
@@ -84,20 +89,73 @@ def read_request_samples(
     """
     merged_params = dict(params)
     is_json = media_type == JSON
-    if is_json and feeds is not None and detector.spec.channels and b'"' + MACHINE_KEY.encode() + b'"' in body:
+    if is_json and feeds is not None and detector.spec.channels and MACHINE_MARK in body and INPUTS_MARK not in body:
         return read_feed(body, params, detector, limits, feeds)
+    request: JsonObject | None = None
     if is_json:
         require_json_bounds(body, detector, limits)
         request = parse_json(body)
         merged_params |= parse_params(request.get("params"))
+    ends = None
+    columns = read_readings(request, body, media_type, detector, limits) if detector.spec.channels else None
+    if columns is not None:
+        ends, samples = cut_readings(columns, media_type == CSV_TYPE, detector, limits)
+    elif request is not None:
         samples = parse_json_samples(request, body, detector)
     else:
         samples = parse_binary_samples(body, media_type, detector, limits)
     require_within_limits(samples, detector, limits)
     checked = detector.check(samples)
     detector.require_scored(checked.flags)
-    stored_samples = detector.data_kind.stored_form(samples, detector.spec, is_json=is_json)
-    return RequestSamples(stored_samples, checked, merged_params)
+    stored_samples = detector.data_kind.stored_form(samples, detector.spec, is_json=is_json and ends is None)
+    return RequestSamples(stored_samples, checked, merged_params, ends=ends)
+
+
+def read_readings(
+    request: JsonObject | None, body: bytes, media_type: str, detector: Detector, limits: RequestLimits
+) -> dict[str, Any] | None:
+    """Return the columns of readings of a series by name; None where a body holds windows as arrays.
+
+    Readings are objects in JSON, where windows are lists; CSV and Parquet; and an Arrow stream with the column of time stamps.
+
+    Args:
+        request: the parsed body, where it is JSON.
+    """
+    steps = detector.spec.steps
+    assert steps is not None, "a series with channels has steps"
+    if request is not None:
+        inputs = request["inputs"]
+        if not isinstance(inputs, list) or not inputs or not all(isinstance(entry, dict) for entry in inputs):
+            return None
+        return columns_of_readings(inputs, list(dict.fromkeys(chain.from_iterable(inputs))))
+    try:
+        if media_type in NAMED_TYPES or (media_type == arrow.MEDIA_TYPE and steps.time in arrow.stream_names(body)):
+            return parse_named_columns(body, media_type, limits)
+    except DecodeError as error:
+        raise invalid_body("a valid Arrow stream", error) from error
+    return None
+
+
+def cut_readings(
+    columns: Mapping[str, Any], from_text: bool, detector: Detector, limits: RequestLimits
+) -> tuple[list[tuple[str, float]], np.ndarray]:
+    """Return the windows that end with the steps of readings, with the machine and the time of these steps.
+
+    Raises:
+        HTTPException: 413, the windows of so many readings would hold more numbers than a body of windows may.
+        DataError: the columns hold no such readings, a cell is no number, or no machine has a window's steps in a row.
+    """
+    steps = detector.spec.steps
+    assert steps is not None, "a series with channels has steps"
+    readings = read_columns(columns, detector.spec.channels, steps, from_text)
+    require_numbers(readings)
+    window_bytes = 4 * steps.length * len(detector.spec.channels)
+    max_windows = min(limits.samples, max(1, limits.body_bytes // window_bytes))
+    max_readings = max_windows + (steps.length - 1) * len(np.unique(readings.machines))
+    if len(readings.times) > max_readings:
+        message = f"expected at most {max_readings} readings in one request, got {len(readings.times)}"
+        raise HTTPException(413, f"{message}: send them in several requests that overlap by {steps.length - 1} steps")
+    return ended_windows(readings, steps, limits.samples)
 
 
 def read_feed(
@@ -167,6 +225,10 @@ def require_json_bounds(body: bytes, detector: Detector, limits: RequestLimits) 
         raise HTTPException(413, f"{message}: send smaller batches, or {MEDIA_TYPE}")
     if len(body) <= HARMLESS_JSON_BYTES:
         return
+    steps = detector.spec.steps
+    if steps is not None and f'"{steps.time}"'.encode() in body:
+        message = f"expected at most {HARMLESS_JSON_BYTES} bytes of readings as JSON, got {len(body)}"
+        raise HTTPException(413, f"{message}: send {CSV_TYPE}, {PARQUET_TYPE} or {arrow.MEDIA_TYPE}")
     values_per_sample = detector.data_kind.values_per_sample(detector.spec)
     if detector.data_kind.IS_BY_NAME and values_per_sample is not None:
         require_few_objects(body, values_per_sample, limits)

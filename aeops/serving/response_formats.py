@@ -1,5 +1,6 @@
 """Format replies as JSON, .npy or Arrow, as the client accepts. docs/serving.md describes the formats."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ import orjson
 from aeops.bundle.answers import to_answers
 from aeops.kinds.flags import list_flag_names
 from aeops.kinds.npy_bytes import MEDIA_TYPE as NPY_TYPE
+from aeops.kinds.series_readings import describe_time
 from aeops.serving import arrow, npy
 from aeops.serving.machine_feeds import FeedBatch
 from aeops.serving.request_bodies import JSON, JsonObject
@@ -31,7 +33,12 @@ class ScoringReply:
 
 
 def scores_reply(
-    scores: dict[str, np.ndarray], first_prediction: FirstPrediction | None, accepted_type: str, *, with_ids: bool
+    scores: dict[str, np.ndarray],
+    first_prediction: FirstPrediction | None,
+    accepted_type: str,
+    *,
+    with_ids: bool,
+    ends: Sequence[tuple[str, float]] | None = None,
 ) -> ScoringReply:
     """Format scores and the columns that were requested with them.
 
@@ -39,6 +46,7 @@ def scores_reply(
         scores: (n, ...) each, by name.
         first_prediction: None if nothing was recorded.
         with_ids: write the prediction IDs into a JSON body, too, and not into the header alone.
+        ends: machine and time of the last step of each window of readings, which JSON names; None for other samples.
     """
     count = len(scores["score"])
     headers = ids_header(first_prediction, count)
@@ -49,10 +57,19 @@ def scores_reply(
         if first_prediction is not None:
             columns["id"] = prediction_ids(first_prediction, count)
         return ScoringReply(arrow.write_arrow(columns | with_flag_texts(scores)), accepted_type, headers)
-    content: JsonObject = {"predictions": to_answers(scores)}
+    content: JsonObject = {"predictions": name_steps(to_answers(scores), ends)}
     if with_ids and first_prediction is not None:
         content["ids"] = prediction_ids(first_prediction, count)
     return ScoringReply(orjson.dumps(content), JSON, headers)
+
+
+def name_steps(predictions: list[JsonObject], ends: Sequence[tuple[str, float]] | None) -> list[JsonObject]:
+    """Add to the answer to each window of readings the machine, where it has a name, and the time of its last step."""
+    for prediction, (machine, time) in zip(predictions, ends or (), strict=ends is not None):
+        if machine:
+            prediction["machine"] = machine
+        prediction["time"] = describe_time(time)
+    return predictions
 
 
 def feed_reply(feed: FeedBatch, scores: dict[str, np.ndarray], first_prediction: FirstPrediction | None) -> ScoringReply:

@@ -21,6 +21,7 @@ from ae_models.thresholds import read_threshold
 from aeops.bundle.detector import Detector
 from aeops.data.array_files import write_parquet
 from aeops.data.fit_samples import calibration_file, learnt_fit
+from aeops.data.series_sets import calibration_names
 from aeops.drawing import mosaics
 from aeops.errors import DataError
 from aeops.evaluation import line_charts, model_input
@@ -94,8 +95,9 @@ def evaluate(recipe: Recipe, project: Project, prepared: Path, bundle: Path, his
         scores = score_table(context)
         write_parquet(folder / "scores.parquet", scores)
         write_tables(folder, scores, metrics["false_alarms"]["threshold"])
-        calibration = np.load(calibration_file(prepared, recipe, project), mmap_mode="r")
-        write_reference(folder / "reference.parquet", recipe.fit, calibration, context.detector)
+        file = calibration_file(prepared, recipe, project)
+        calibration, names = np.load(file, mmap_mode="r"), calibration_names(file)
+        write_reference(folder / "reference.parquet", recipe.fit, calibration, context.detector, names)
         draw_figures(figures, context, detectors, metrics, curves)
     return metrics
 

@@ -25,7 +25,7 @@ from ae_models.names import names_of
 from ae_models.spec import CATEGORY, InputSpec
 from aeops.data.array_files import write_npy_file, write_parquet
 from aeops.data.dataset import FORMAT, read_index, read_shards, require_receipt
-from aeops.data.series_sets import WindowSets, cut_window_sets
+from aeops.data.series_sets import CALIBRATION_WINDOWS, WindowSets, cut_window_sets
 from aeops.data.shards import describe_input
 from aeops.errors import DataError
 from aeops.files import atomic_folder, write_json
@@ -82,6 +82,7 @@ def write_windows(sets: WindowSets, recipe: Recipe, description: dict[str, Any],
         labels = sets.labels["train"]
         write_npy_file(folder / "train_labels.npy", labels.shape, labels.dtype, [labels])
         write_parquet(folder / "test.parquet", sets.table("test"))
+        write_parquet(folder / CALIBRATION_WINDOWS, sets.table("calibration")[["id"]])
         channels = {}
         for channel, values in zip(sets.spec.channels, sets.values.T, strict=True):
             channels[f"channel:{channel.name}"] = values

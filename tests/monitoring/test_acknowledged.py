@@ -18,8 +18,9 @@ from aeops.monitoring import paths
 from aeops.monitoring.alarm_answers import describe_alarm_answer
 from aeops.monitoring.charts import Timeline, draw_evidence
 from aeops.monitoring.drift import order_by_drift
+from aeops.monitoring.evidence import EvidenceSeries
 from aeops.monitoring.retrains import begin_retrain, end_retrain, finish_retrain, read_retrains
-from aeops.monitoring.signals import EvidenceSeries, _describe_evidence
+from aeops.monitoring.signals import _describe_evidence
 from aeops.monitoring.verdict_text import TOO_FEW, describe_calm
 from aeops.project import Project
 from aeops.registry import ledger
@@ -165,7 +166,7 @@ def test_columns_are_ordered_by_how_much_they_have_drifted() -> None:
 
 
 def test_the_level_is_written_as_all_odds_are(tmp_path: Path) -> None:
-    evidence = EvidenceSeries([date(2026, 11, 21)], np.array([1.0]))
+    evidence = EvidenceSeries([date(2026, 11, 21)], np.array([1.0]), np.array([[1.0]]))
     assert _describe_evidence(1.0, 1.0, 1e-5, None).endswith(", 10⁵ to 1 would be an alarm")
     former = {"2026-11-01": {"scores": [(datetime(2026, 11, 21, 6, tzinfo=UTC), 2.0)]}}
     for name, past in (("one", {}), ("two", former)):

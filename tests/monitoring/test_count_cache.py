@@ -14,7 +14,8 @@ from aeops.errors import DataError
 from aeops.evaluation.reference import read_reference
 from aeops.monitoring import paths
 from aeops.monitoring.champion_period import ChampionPeriod
-from aeops.monitoring.daily_counts import count_predictions, make_test_bins
+from aeops.monitoring.daily_counts import count_predictions
+from aeops.monitoring.reference_bins import make_test_bins
 from aeops.predictions import prediction_store
 from aeops.predictions.rows import predictions_schema
 from aeops.project import Project

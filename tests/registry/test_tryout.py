@@ -87,9 +87,15 @@ def forks(warm_process: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch, 
     def run(command: list[str], cwd: Path, env: dict[str, str], **_: Any) -> subprocess.CompletedProcess[str]:
         tied = tied_command([sys.executable, "-I", "-S"])  # dies with this process, and is isolated from this checkout
         assert command[: len(tied)] == tied
-        script, model, folder, *packages = command[len(tied) :]
+        script, model, folder, rows, *packages = command[len(tied) :]
         errors = tmp_path / "errors"
-        request = {"argv": [script, model, folder], "cwd": str(cwd), "environment": env, "errors": str(errors), "packages": []}
+        request = {
+            "argv": [script, model, folder, rows],
+            "cwd": str(cwd),
+            "environment": env,
+            "errors": str(errors),
+            "packages": [],
+        }
         for line in ({"packages": packages}, request):
             requests.write(json.dumps(line) + "\n")
         requests.flush()

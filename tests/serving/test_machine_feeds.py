@@ -1,10 +1,15 @@
 """A growing series scored online: the service keeps each machine's last window, in process."""
 
+import io
+import json
 import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from fastapi.testclient import TestClient
 from machine_series import fit_bundle, readings
@@ -16,6 +21,7 @@ from aeops.kinds.series_windows import cut_windows
 from aeops.serving.app import detector_app
 from aeops.serving.limits import RequestLimits
 from aeops.serving.machine_feeds import MachineFeeds
+from aeops.serving.request_bodies import cut_readings
 
 LENGTH = 16
 
@@ -173,3 +179,117 @@ def test_too_many_steps_and_far_future_are_refused(detector: Detector) -> None:
     late = [{**rows(0, 1)[0], "time": 9e10}]
     with pytest.raises(DataError, match="within 100,000,000 steps"):
         feeds.take({"machine": "a", "readings": late}, detector, RequestLimits())
+
+
+# ---------------------------------------------------------------- readings without a memory
+
+
+def frame_of(steps: int = 60) -> pd.DataFrame:
+    return readings(400).groupby("machine").head(steps).query("machine != 'press-3'").reset_index(drop=True)
+
+
+def bodies(frame: pd.DataFrame) -> dict[str, bytes]:
+    """The same readings in each form that the service takes."""
+    table, stream, parquet = pa.Table.from_pandas(frame, preserve_index=False), io.BytesIO(), io.BytesIO()
+    with pa.ipc.new_stream(stream, table.schema) as writer:
+        writer.write_table(table)
+    pq.write_table(table, parquet)
+    return {
+        "application/json": json.dumps({"inputs": frame.to_dict("records")}).encode(),
+        "text/csv": frame.to_csv(index=False).encode(),
+        "application/vnd.apache.parquet": parquet.getvalue(),
+        "application/vnd.apache.arrow.stream": stream.getvalue(),
+    }
+
+
+def test_readings_in_each_form_are_scored_step_by_step_as_machines_that_send_them(client: TestClient) -> None:
+    frame, expected = frame_of(), []
+    for machine, own in frame.groupby("machine"):
+        sent = own[["time", "temperature", "pressure"]].to_dict("records")
+        expected += [{**one, "machine": machine} for one in send(client, sent, str(machine))["predictions"]]
+    for media_type, body in bodies(frame).items():
+        reply = client.post("/score", content=body, headers={"content-type": media_type})
+        assert reply.status_code == 200, reply.text
+        assert reply.json()["predictions"] == expected, media_type
+
+
+def test_an_explanation_names_step_and_channels(client: TestClient) -> None:
+    frame = frame_of(16)
+    frame.loc[frame.index[-1], "pressure"] += 5000
+    reply = client.post("/explain", content=bodies(frame)["text/csv"], headers={"content-type": "text/csv"})
+    last = reply.json()["predictions"][-1]
+    assert (last["machine"], last["time"], last["flags"]) == ("press-2", "2026-03-01T00:15:00Z", ["out_of_range"])
+    assert last["channels"][0]["name"] == "pressure"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda frame: frame.drop(columns="pressure"), "expected readings with the column pressure"),
+        (lambda frame: frame.rename(columns={"pressure": "presure"}), "did you mean presure?"),
+        (lambda frame: frame.assign(pressure="high"), "row 0: expected numbers, got pressure: 'high' (and in 119 other rows)"),
+        (lambda frame: frame.assign(time="noon"), "row 0, column time: expected a time stamp"),
+        (lambda frame: frame.groupby("machine").head(5), "expected 16 steps of 60 s in a row, a window of the model: 11 more"),
+    ],
+)
+def test_readings_that_cannot_be_scored_are_refused_by_name_in_each_form(client: TestClient, change: Any, message: str) -> None:
+    for media_type, body in bodies(change(frame_of())).items():
+        reply = client.post("/score", content=body, headers={"content-type": media_type})
+        assert reply.status_code == 422, media_type
+        assert message in reply.json()["error"]
+
+
+def test_order_of_columns_added_ones_and_infinite_values_have_their_stated_meaning(client: TestClient) -> None:
+    frame = frame_of()
+    expected = client.post("/score", content=bodies(frame)["text/csv"], headers={"content-type": "text/csv"}).json()[
+        "predictions"
+    ]
+    turned = frame.assign(note="x")[["note", "pressure", "temperature", "machine", "time"]]
+    for media_type, body in bodies(turned).items():
+        assert client.post("/score", content=body, headers={"content-type": media_type}).json()["predictions"] == expected
+    frame.loc[20, "pressure"] = np.inf
+    for media_type in ("text/csv", "application/vnd.apache.parquet"):
+        infinite = client.post("/score", content=bodies(frame)[media_type], headers={"content-type": media_type}).json()
+        assert {flag for one in infinite["predictions"] for flag in one["flags"]} == {"out_of_range"}
+
+
+def test_too_many_readings_are_refused_before_windows_are_cut(detector: Detector) -> None:
+    small = TestClient(detector_app(detector, "press", "3", RequestLimits(samples=50)))
+    frame = readings(64, ("press-1",))
+    assert small.post("/score", content=bodies(frame[:60])["text/csv"], headers={"content-type": "text/csv"}).status_code == 413
+    limits = RequestLimits(body_bytes=20 * 4 * 2 * LENGTH)  # of twenty windows
+    columns = {name: frame[name].to_numpy() for name in frame}
+    with pytest.raises(HTTPException, match="expected at most 35 readings in one request, got 64"):
+        cut_readings(columns, False, detector, limits)
+    ends, windows = cut_readings({name: cells[:35] for name, cells in columns.items()}, False, detector, limits)
+    assert (len(ends), windows.shape) == (20, (20, 2, LENGTH))
+    large = frame.loc[frame.index.repeat(60)]
+    client = TestClient(detector_app(detector, "press", "3"))
+    reply = client.post("/score", json={"inputs": large.to_dict("records")})
+    assert (reply.status_code, "bytes of readings as JSON" in reply.json()["error"]) == (413, True)
+
+
+def test_windows_in_an_arrow_column_are_taken_as_before(client: TestClient, detector: Detector) -> None:
+    windows = detector.example()
+    column = pa.FixedSizeListArray.from_arrays(windows.ravel(), windows[0].size)
+    stream = io.BytesIO()
+    table = pa.table({"samples": column})
+    with pa.ipc.new_stream(stream, table.schema) as writer:
+        writer.write_table(table)
+    reply = client.post("/score", content=stream.getvalue(), headers={"content-type": "application/vnd.apache.arrow.stream"})
+    assert [one["score"] for one in reply.json()["predictions"]] == detector.score(windows)["score"].tolist()
+
+
+def test_a_late_reading_counts_until_its_step_is_final(client: TestClient) -> None:
+    """Together with others it is brought into their order; after a request with its step or a later one it is ignored."""
+    inputs = rows(0, 40)
+    whole = send(client, inputs, "press-1")["predictions"]
+    shuffled = [inputs[place] for place in np.random.default_rng(0).permutation(40)]
+    assert send(client, shuffled, "press-2")["predictions"] == whole
+    first, late = inputs[:20] + inputs[21:30], inputs[20]
+    before = send(client, first, "press-3")
+    after = send(client, [late, *inputs[30:]], "press-3")
+    assert (before["ignored"], after["ignored"]) == (0, 1)
+    assert len(before["predictions"]) + len(after["predictions"]) == len(whole) - 1  # of the step that was bridged none
+    again = send(client, [late], "press-3")
+    assert (again["ignored"], again["predictions"]) == (1, [])
