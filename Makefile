@@ -99,7 +99,7 @@ $(READY): $(ELSEWHERE) requirements.lock pyproject.toml | $(UV)
 # sorts higher), any other takes the registry's build with CUDA, whose own metadata pins its CUDA packages.
 lock: | $(UV)
 	echo 'torch==2.13.0+cpu' > .lock-override
-	$(UV) pip compile --quiet --universal --no-emit-index-url --no-header --python-version 3.11 --extra dev \
+	$(UV) pip compile --quiet --universal --no-emit-index-url --no-header --python-version 3.11 --extra dev --extra ray \
 		--override .lock-override pyproject.toml --output-file requirements.lock
 	sed -i 's/^torch==2.13.0+cpu$$/torch==2.13.0/' requirements.lock
 	rm .lock-override
