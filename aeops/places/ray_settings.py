@@ -30,6 +30,7 @@ _FIXED_SETTINGS = {
 }
 _ONE_MACHINE_SETTINGS = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # despite its name: every socket on the loopback device, where others are on all
+    "RAY_worker_niceness": "0",  # or commands would wait for everything else that the machine does
     "RAY_memory_monitor_refresh_ms": "0",  # or it would kill commands for the memory that others use
 }
 
