@@ -49,6 +49,7 @@ TARGETS = {
         "tests/science/test_weight_hash_log.py",
     ),
     "crashes": ("tests/long/test_crash_matrix.py",),
+    "ray": ("tests/long/test_ray.py",),
     "quarter": ("tests/long/test_quarter.py",),
     "servers": (
         "tests/deploy/test_own_rows.py",
