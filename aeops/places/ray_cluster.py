@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from aeops.data.stage_runs import StageCommand
-from aeops.errors import ERRORS_BY_KIND, AeError, InfrastructureError, TransientError
+from aeops.errors import InfrastructureError, TransientError
 from aeops.machine.child_process import POLL_SECONDS, ChildProcess
+from aeops.machine.entry_point import described_error
 from aeops.project import Project
 from aeops.recipe.run_place import RunPlace
 
@@ -154,7 +155,7 @@ class RayCommand:
             self.cluster.raise_driver_error()
             raise TransientError(LOST_DRIVER)
         if "error" in event:
-            raise _to_error(event["error"])
+            raise described_error(event["error"])
         return str(event["output"])
 
     def close(self) -> None:
@@ -177,9 +178,3 @@ def _to_request(command: StageCommand) -> dict[str, Any]:
         "group": None if command.group is None else str(command.group),
         "uses_gpu": command.uses_gpu,
     }
-
-
-def _to_error(document: dict[str, Any]) -> AeError:
-    if document["transient"]:
-        return TransientError(document["message"])
-    return ERRORS_BY_KIND.get(document["kind"], AeError)(document["message"])

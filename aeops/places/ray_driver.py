@@ -6,37 +6,31 @@ It reads a request a line from its standard input, as JSON, and appends what hap
     {"stop": 3}                        end it, if it still runs          {"ended": 3, "output": "..."}      or with `error`
 
 At the end of its input it ends what runs, and a cluster of this machine. It ends with the process that started it; the cluster's
-keeper (`aeops.places.ray_keeper`) sees to the rest. This module and `ray_tasks` are all that imports Ray.
+keeper (`aeops.places.ray_keeper`) sees to the rest. It, `ray_connection` and `ray_tasks` are all that imports Ray.
 """
 
 import argparse
 import json
-import logging
 import os
 import queue
 import shutil
-import subprocess
 import sys
-import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from aeops.errors import InfrastructureError, InternalError, TransientError, UsageError
-from aeops.machine.entry_point import run_main
-from aeops.machine.network import find_free_port, is_port_free
-from aeops.places.ray_sessions import make_session
-from aeops.places.ray_settings import cluster_token, make_token, ray_environment
-from aeops.project import Project, find_project
-from aeops.recipe.run_place import RunPlace, parse_place
+from aeops.errors import InternalError, TransientError, UsageError
+from aeops.machine.entry_point import describe_error, run_main
+from aeops.places.ray_connection import JOIN_SECONDS, LocalCluster, connect, leave_cluster, require_shared_folder
+from aeops.places.ray_settings import cluster_token, ray_environment
+from aeops.project import find_project
+from aeops.recipe.run_place import parse_place
 
-START_SECONDS = 600.0  # that a cluster may take on a busy machine; 5 s on an idle one
-JOIN_SECONDS = 60.0  # that a cluster which exists may take to answer
 SETTLE_SECONDS = 5.0  # after the first worker of a training has failed: another one may know why
 POLL_SECONDS = 0.1
 PASSED_PREFIXES = ("AE_", "OMP_", "MKL_", "CUBLAS_", "HF_", "PYTHONHASHSEED")  # of the variables that reach a command
@@ -60,7 +54,7 @@ def main() -> None:
     def drive() -> None:
         project, place = find_project(), parse_place(arguments.place, "--place")
         if place.host is None:
-            with _LocalCluster(project, arguments.cores) as cluster:
+            with LocalCluster(project, arguments.cores) as cluster:
                 cluster.connect()
                 Driver(arguments.events).serve()
         else:
@@ -83,159 +77,19 @@ def main() -> None:
     os._exit(exit_code)  # at a usual end Ray would look for a cluster of this machine, which is gone, for a minute
 
 
-# ---------------------------------------------------------------- the cluster
-
-
-class _LocalCluster:
-    """A cluster of this machine, for as long as the block runs: one node on the loopback device."""
-
-    def __init__(self, project: Project, cores: int) -> None:
-        self.project, self.port = project, find_free_port()
-        self.session = make_session(project)
-        make_token(self.session / "token")
-        os.environ.update(ray_environment(self.session / "token", one_machine=True))
-        module = ["aeops.places.ray_keeper", "--session", str(self.session), "--port", str(self.port), "--cores", str(cores)]
-        self.log = project.logs / "ray.log"
-        with self.log.open("wb") as log:
-            self.keeper = subprocess.Popen(
-                [sys.executable, "-m", *module],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # it outlives this process, for as long as it takes to end the cluster
-            )
-
-    def __enter__(self) -> "_LocalCluster":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        assert self.keeper.stdin is not None
-        self.keeper.stdin.close()
-        self.keeper.wait()
-
-    def connect(self) -> None:
-        """Wait until the cluster answers.
-
-        Raises:
-            InfrastructureError: it has ended, or does not answer in time.
-        """
-        deadline = time.monotonic() + START_SECONDS
-        while is_port_free("127.0.0.1", self.port) or not self._has_started():
-            if self.keeper.poll() is not None or time.monotonic() > deadline:
-                lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-5:]
-                raise InfrastructureError(f"no Ray cluster could be started here; {self.log} ends with:\n" + "\n".join(lines))
-            time.sleep(POLL_SECONDS)
-        connect(f"127.0.0.1:{self.port}", max(JOIN_SECONDS, deadline - time.monotonic()))
-
-    def _has_started(self) -> bool:
-        """Return whether the head says that all of its processes are there."""
-        return b"--block" in self.log.read_bytes()
-
-
-def connect(address: str, seconds: float) -> None:
-    """Join this process to a cluster.
-
-    Raises:
-        UsageError: its token is another one, or this machine is none of its nodes.
-        InfrastructureError: it does not answer.
-    """
-    import ray
-
-    deadline = time.monotonic() + seconds
-    while True:
-        with tempfile.TemporaryFile() as output:
-            try:
-                with _errors_to(output):
-                    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
-                return
-            except Exception as error:  # Ray raises a few kinds, and says in its log alone why it was refused
-                output.seek(0)
-                failure = explain_failure(f"{error} {output.read().decode(errors='replace')}", address)
-                if not isinstance(failure, TransientError) or time.monotonic() > deadline:
-                    raise failure from error
-        with suppress(Exception):
-            ray.shutdown()
-        time.sleep(1.0)
-
-
-def leave_cluster() -> None:
-    """Leave a cluster that goes on without this process."""
-    import ray
-
-    ray.shutdown()
-
-
-@contextmanager
-def _errors_to(file: IO[bytes]) -> Iterator[None]:
-    """Send what this process writes to its standard error to a file, also what compiled code writes."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    os.dup2(file.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-
-
-def explain_failure(output: str, address: str) -> UsageError | InfrastructureError:
-    """Return the error for a person of a cluster that cannot be joined; a TransientError where it may come to answer.
-
-    Args:
-        output: of Ray: its exception and what it has logged before.
-        address: of the cluster's head.
-    """
-    text = " ".join(output.split())
-    if "AuthToken" in text or "Unauthenticated" in text:
-        return UsageError(
-            f"the cluster at {address} refuses this token: put the token that it was started with in .ae/ray/token, with mode "
-            "0600, or set RAY_AUTH_TOKEN_PATH"
-        )
-    if "Version mismatch" in text:
-        return UsageError(f"the cluster at {address} runs other versions than this machine: install the same ones ({text[:500]})")
-    if "No node info found" in text:
-        return UsageError(
-            f"this machine is no node of the cluster at {address}: commands for a cluster are typed on one of its nodes, such as "
-            f"its head; type `ray start --address={address} --num-cpus=0` to make it one that only drives"
-        )
-    return TransientError(f"the cluster at {address} does not answer: {text[:500]}")
-
-
-def require_shared_folder(project: Project, place: RunPlace) -> None:
-    """Require that each node sees the project's folders by the same path.
-
-    Raises:
-        UsageError: names those that do not.
-    """
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    from aeops.places.ray_tasks import read_marker
-
-    marker = project.home / "ray" / f"marker-{os.getpid()}"
-    content = f"{os.getpid()} {time.time_ns()}"
-    marker.parent.mkdir(parents=True, exist_ok=True)
-    marker.write_text(content, encoding="utf-8")
-    probe = ray.remote(read_marker)
-    try:
-        blind = []
-        for node in ray.nodes():
-            if not node["Alive"] or not node["Resources"].get("CPU"):
-                continue
-            at_node = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            seen = probe.options(num_cpus=0, max_retries=0, scheduling_strategy=at_node).remote(str(marker))
-            if ray.get(seen, timeout=JOIN_SECONDS) != content:
-                blind.append(str(node["NodeManagerAddress"]))
-    finally:
-        marker.unlink(missing_ok=True)
-    if blind:
-        raise UsageError(
-            f"{place.text}: expected {project.root} and {project.home} by these paths on every node of the cluster, and they are "
-            f"not on {', '.join(blind)}: put both on a file system that all nodes mount"
-        )
-
-
 # ---------------------------------------------------------------- commands
+
+
+def share_of_cores(node_cores: Sequence[int], workers: int, wanted: int) -> int:
+    """Return how many cores each of some workers is given, so that all of them find a place at once; 0 where there is none.
+
+    >>> share_of_cores([4, 3], workers=2, wanted=2), share_of_cores([4, 3], workers=3, wanted=8), share_of_cores([1], 2, 1)
+    (2, 2, 0)
+    """
+    for cores in range(wanted, 0, -1):
+        if sum(node // cores for node in node_cores) >= workers:
+            return cores
+    return 0
 
 
 @dataclass
@@ -280,8 +134,11 @@ class Driver:
 
         self.events, self.work = events, dict[int, _Work]()
         self.task = ray.remote(run_command)
-        resources = ray.cluster_resources()
-        self.cores, self.gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
+        self.node_cores, self.gpus = [], 0
+        for node in ray.nodes():
+            if node["Alive"]:
+                self.node_cores.append(int(node["Resources"].get("CPU", 0)))
+                self.gpus += int(node["Resources"].get("GPU", 0))
         self.variables = {}
         for name, value in os.environ.items():
             if name.startswith(PASSED_PREFIXES) and name not in HELD_BACK:
@@ -290,10 +147,10 @@ class Driver:
 
     def serve(self) -> None:
         """Run what is asked for until the standard input ends."""
-        if self.cores < 1:
+        if not sum(self.node_cores):
             raise UsageError("the cluster has no cores for commands: start a node with --num-cpus=1 or more")
         threading.Thread(target=self._read_requests, daemon=True).start()
-        self._write({"ready": {"cores": self.cores}})
+        self._write({"ready": {"cores": sum(self.node_cores)}})
         while True:
             with suppress(queue.Empty):
                 while True:
@@ -319,26 +176,33 @@ class Driver:
                 self._cancel(work)
             return
         command = request["command"]
+        cores = share_of_cores(self.node_cores, command["workers"], command["cores"])
+        if cores == 0:
+            error = UsageError(
+                f"train.devices: expected at most {sum(self.node_cores)} workers, as the cluster has so many cores, got "
+                f"{command['workers']}"
+            )
+            self._write({"ended": request["start"], "error": describe_error(error)})
+            return
         start = self._start_alone if command["workers"] == 1 else self._start_group
-        self.work[request["start"]] = start(command)
+        self.work[request["start"]] = start(command, cores)
 
     # ------------------------------------------------------------ starting
 
-    def _start_alone(self, command: dict[str, Any]) -> _Work:
-        options = {"num_cpus": min(command["cores"], self.cores), "num_gpus": self._gpus(command)}
+    def _start_alone(self, command: dict[str, Any], cores: int) -> _Work:
+        options = {"num_cpus": cores, "num_gpus": self._gpus(command)}
         return _Work([self._submit(command | {"worker": None}, options)])
 
     def _submit(self, request: dict[str, Any], options: dict[str, Any]) -> Any:
         once = {"max_retries": 0}  # whoever asks decides what is tried again
         return self.task.options(**once, **options).remote(request, self.variables)
 
-    def _start_group(self, command: dict[str, Any]) -> _Work:
+    def _start_group(self, command: dict[str, Any], cores: int) -> _Work:
         """Start the workers of a training, all at once or not yet: a worker that waits for others would hold its core."""
         from ray.util.placement_group import placement_group
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
         count, meeting = command["workers"], Path(command["group"])
-        cores = max(1, min(command["cores"], self.cores // count))
         share = {"CPU": cores}
         if gpus := self._gpus(command):
             share["GPU"] = gpus
@@ -416,8 +280,6 @@ class Driver:
 def _outcome(task: Any) -> dict[str, Any]:
     """Return what a task has returned; the end of its Ray worker is a failure that may pass."""
     import ray
-
-    from aeops.places.ray_tasks import describe_error
 
     try:
         outcome: dict[str, Any] = ray.get(task)

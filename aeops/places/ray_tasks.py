@@ -12,8 +12,9 @@ from typing import Any
 import psutil
 import ray
 
-from aeops.errors import AeError, TransientError
+from aeops.errors import AeError
 from aeops.machine.child_process import run_module
+from aeops.machine.entry_point import describe_error
 
 _SET_BY_RAY = "OMP_NUM_THREADS"  # to the cores of a task; here a command chooses its own threads
 
@@ -27,7 +28,7 @@ def run_command(request: Mapping[str, Any], variables: Mapping[str, str]) -> dic
         variables: of the driving process, for the command.
 
     Returns:
-        `output`, or the `error` that the command has reported, as `describe_error` writes it.
+        `output`, or the `error` that the command has reported, as `aeops.machine.entry_point.describe_error` writes it.
     """
     os.environ.pop(_SET_BY_RAY, None)
     os.environ.update(variables)
@@ -39,11 +40,6 @@ def run_command(request: Mapping[str, Any], variables: Mapping[str, str]) -> dic
     except AeError as error:
         return {"error": describe_error(error)}
     return {"output": output}
-
-
-def describe_error(error: AeError) -> dict[str, Any]:
-    """Return an error as plain values, which `aeops.places.ray_cluster` raises again."""
-    return {"kind": error.kind, "message": str(error), "transient": isinstance(error, TransientError)}
 
 
 def own_interface() -> str:

@@ -14,7 +14,7 @@ from aeops.errors import InfrastructureError, TransientError, UsageError
 from aeops.machine.network import find_free_port
 from aeops.places.open_place import RUN_ON_VARIABLE, choose_place, open_place, require_place, set_place
 from aeops.places.pool import MAX_STARTS, run_command
-from aeops.places.ray_driver import explain_failure
+from aeops.places.ray_connection import explain_failure
 from aeops.places.ray_sessions import LINK_FILE, make_session, remove_session, short_path
 from aeops.places.ray_settings import TOKEN_VARIABLES, cluster_token, make_token, ray_environment
 from aeops.project import Project
