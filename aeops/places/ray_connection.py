@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import IO
 
 from aeops.errors import InfrastructureError, TransientError, UsageError
-from aeops.machine.network import find_free_port, is_port_free
+from aeops.machine.network import find_free_port
 from aeops.places.ray_sessions import make_session
 from aeops.places.ray_settings import make_token, ray_environment
 from aeops.project import Project
@@ -30,6 +30,8 @@ class LocalCluster:
         self.session = make_session(project)
         make_token(self.session / "token")
         os.environ.update(ray_environment(self.session / "token", one_machine=True))
+        for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN"):  # of another cluster
+            os.environ.pop(name, None)
         module = ["aeops.places.ray_keeper", "--session", str(self.session), "--port", str(self.port), "--cores", str(cores)]
         self.log = project.logs / "ray.log"
         with self.log.open("wb") as log:
@@ -56,7 +58,7 @@ class LocalCluster:
             InfrastructureError: it has ended, or does not answer in time.
         """
         deadline = time.monotonic() + START_SECONDS
-        while is_port_free("127.0.0.1", self.port) or not self._has_started():
+        while not self._has_started():
             if self.keeper.poll() is not None or time.monotonic() > deadline:
                 lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-5:]
                 raise InfrastructureError(f"no Ray cluster could be started here; {self.log} ends with:\n" + "\n".join(lines))
