@@ -13,7 +13,7 @@ ifneq ($(strip $(UV_FIND_LINKS)),)
 export UV_FIND_LINKS
 endif
 
-.PHONY: run test test-long test-long-stack test-long-kills test-long-transcripts test-long-crashes test-long-quarter test-long-servers test-long-models test-long-benchmarks
+.PHONY: run test test-long test-long-stack test-long-kills test-long-transcripts test-long-crashes test-long-quarter test-long-servers test-long-models test-long-benchmarks test-long-ray
 .PHONY: check docs up down ui clean bench bench-models bench-anomaly env lock params format
 
 run: env
@@ -29,7 +29,8 @@ test: env
 
 # What brings whole servers up for minutes, and every point at which a process is killed. Each target records its run in
 # tests/records/long.json, and `make check` warns of a record that is older than the code it is of.
-LONG_TESTS := test-long-stack test-long-kills test-long-transcripts test-long-crashes test-long-quarter test-long-servers test-long-models test-long-benchmarks
+LONG_TESTS := test-long-stack test-long-kills test-long-transcripts test-long-crashes test-long-ray test-long-quarter test-long-servers test-long-models \
+	test-long-benchmarks
 
 test-long:
 	failed=0; for target in $(LONG_TESTS); do $(MAKE) $$target || failed=1; done; exit $$failed
@@ -99,7 +100,7 @@ $(READY): $(ELSEWHERE) requirements.lock pyproject.toml | $(UV)
 # sorts higher), any other takes the registry's build with CUDA, whose own metadata pins its CUDA packages.
 lock: | $(UV)
 	echo 'torch==2.13.0+cpu' > .lock-override
-	$(UV) pip compile --quiet --universal --no-emit-index-url --no-header --python-version 3.11 --extra dev \
+	$(UV) pip compile --quiet --universal --no-emit-index-url --no-header --python-version 3.11 --extra dev --extra ray \
 		--override .lock-override pyproject.toml --output-file requirements.lock
 	sed -i 's/^torch==2.13.0+cpu$$/torch==2.13.0/' requirements.lock
 	rm .lock-override

@@ -7,37 +7,30 @@ machine could reach it. A worker ends with the process that started it, however 
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
-from pytorch_lightning.strategies import DDPStrategy
-from torch._C._distributed_c10d import FileStore
-from torch.distributed.distributed_c10d import _set_pg_timeout
 
 from ae_models.atomic_files import atomic_write, json_text, make_folder
 from ae_models.errors import TrainingError, WorkerError
 from ae_models.own_parts import OwnPart, register_part, registered_parts, resolve_work
 from ae_models.sample_sets import NpySampleSet, SampleSet
 from ae_models.spec import WeightsSpec
-from ae_models.training_worker import DDP_SETTINGS, TrainingWorker
+from ae_models.training_worker import TrainingWorker
+from ae_models.worker_group import describe_worker, loopback_interface, process_group
 
 __all__ = ["WorkerJob", "as_local_worker", "local_workers", "read_job"]
 
 _FOLDER = "workers"  # in the folder of the checkpoints, as long as workers are at work
 _JOB_FILE, _GROUP_FILE = "job.json", "group"
-_JOIN_TIMEOUT = timedelta(minutes=2)  # until all workers, which are ready by then, have met
-_WORK_TIMEOUT = timedelta(days=1)  # of one exchange: the first worker may validate and save that long meanwhile
 _END_SECONDS = 10.0  # that the others may take to end after the training
 _POLL_SECONDS = 0.02
 
@@ -82,13 +75,13 @@ def local_workers(spec: WeightsSpec, train: SampleSet, validation: SampleSet, ch
     folder = checkpoints / _FOLDER
     shutil.rmtree(folder, ignore_errors=True)  # of a training that was killed
     make_folder(folder)
-    worker = _describe_worker(spec, 0)
+    worker = describe_worker(spec, 0)
     processes: list[subprocess.Popen[bytes]] = []
     try:
         _write_job(folder, spec, train, validation)
         processes += [_start(folder, number) for number in range(1, worker.count)]
         _wait_until_ready(folder, processes)
-        with _blame_dead_workers(processes), _process_group(folder, worker):
+        with _blame_dead_workers(processes), process_group(folder / _GROUP_FILE, worker, loopback_interface()):
             yield worker
         _wait_for_end(processes)
     finally:
@@ -102,7 +95,7 @@ def local_workers(spec: WeightsSpec, train: SampleSet, validation: SampleSet, ch
 def as_local_worker(folder: Path, worker: TrainingWorker) -> Iterator[None]:
     """Join the workers of a folder: the work of the block is shared with them."""
     atomic_write(_ready_file(folder, worker.number), "")
-    with _process_group(folder, worker):
+    with process_group(folder / _GROUP_FILE, worker, loopback_interface()):
         yield
 
 
@@ -118,25 +111,8 @@ def read_job(folder: Path, number: int) -> WorkerJob:
         train=NpySampleSet(Path(document["train"])),
         validation=NpySampleSet(Path(document["validation"])),
         checkpoints=folder.parent,
-        worker=_describe_worker(spec, number),
+        worker=describe_worker(spec, number),
     )
-
-
-def _describe_worker(spec: WeightsSpec, number: int) -> TrainingWorker:
-    count = spec.train.workers
-    return TrainingWorker(
-        number=number,
-        count=count,
-        local_count=count,
-        devices=count,
-        strategy=DDPStrategy(process_group_backend=_backend(spec), **DDP_SETTINGS),
-        plugins=(_LocalCluster(number, count),),
-    )
-
-
-def _backend(spec: WeightsSpec) -> str:
-    on_gpu = spec.train.accelerator != "cpu" and torch.cuda.is_available()
-    return "nccl" if on_gpu else "gloo"
 
 
 # ---------------------------------------------------------------- processes
@@ -223,83 +199,3 @@ def _wait_for_end(processes: "list[subprocess.Popen[bytes]]") -> None:
             process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             return  # the training has ended; whoever is slow is killed
-
-
-# ---------------------------------------------------------------- the connection
-
-
-class _LocalCluster(ClusterEnvironment):
-    """Tells Lightning which worker this is. It neither starts processes nor joins them: both is done here."""
-
-    def __init__(self, number: int, count: int) -> None:
-        super().__init__()
-        self.number, self.count = number, count
-
-    @property
-    def creates_processes_externally(self) -> bool:
-        return True
-
-    @property
-    def main_address(self) -> str:
-        return "127.0.0.1"
-
-    @property
-    def main_port(self) -> int:
-        raise NotImplementedError("the workers meet through a file")
-
-    @staticmethod
-    def detect() -> bool:
-        return False
-
-    def world_size(self) -> int:
-        return self.count
-
-    def set_world_size(self, size: int) -> None:
-        pass
-
-    def global_rank(self) -> int:
-        return self.number
-
-    def set_global_rank(self, rank: int) -> None:
-        pass
-
-    def local_rank(self) -> int:
-        return self.number
-
-    def node_rank(self) -> int:
-        return 0
-
-
-@contextmanager
-def _process_group(folder: Path, worker: TrainingWorker) -> Iterator[None]:
-    """Join torch's default process group of the workers of a folder."""
-    backend = worker.strategy.process_group_backend
-    if backend == "nccl":
-        torch.cuda.set_device(worker.number)
-    store = FileStore(str(folder / _GROUP_FILE), worker.count)
-    with _loopback_alone():
-        torch.distributed.init_process_group(
-            backend, store=store, rank=worker.number, world_size=worker.count, timeout=_JOIN_TIMEOUT
-        )
-    try:
-        torch.distributed.barrier()
-        _set_pg_timeout(_WORK_TIMEOUT)
-        yield
-    finally:
-        torch.distributed.destroy_process_group()
-
-
-@contextmanager
-def _loopback_alone() -> Iterator[None]:
-    """Let gloo and NCCL listen on the loopback device alone."""
-    loopback = next((name for _, name in socket.if_nameindex() if name.startswith("lo")), "lo")
-    before = {name: os.environ.get(name) for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")}
-    os.environ.update(dict.fromkeys(before, loopback))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name)
-            else:
-                os.environ[name] = value

@@ -14,6 +14,8 @@ from ae_models.spec import TrainSpec
 
 __all__ = ["deterministic_threads", "quiet_lightning", "require_accelerator", "require_threads"]
 
+_THREADS_VARIABLE = "OMP_NUM_THREADS"
+
 
 def require_threads(threads: int) -> None:
     """Refuse an environment in which oneDNN would wait for ever for threads that OpenMP does not start.
@@ -58,18 +60,24 @@ def require_accelerator(spec: TrainSpec, workers: int) -> None:
 def deterministic_threads(threads: int) -> Iterator[None]:
     """Fix the number of threads, which decides the order of sums, and restore torch's settings afterwards.
 
-    Lightning sets `use_deterministic_algorithms` itself.
+    Lightning sets `use_deterministic_algorithms` itself. Where several workers share a training it also sets the number of
+    threads, to a share of the machine's cores, unless OMP_NUM_THREADS is there.
     """
-    threads_before = torch.get_num_threads()
+    threads_before, variable_before = torch.get_num_threads(), os.environ.get(_THREADS_VARIABLE)
     deterministic_before = torch.are_deterministic_algorithms_enabled()
     settings: Any = torch.utils.deterministic
     fill_before = settings.fill_uninitialized_memory
     torch.set_num_threads(threads)
+    os.environ[_THREADS_VARIABLE] = str(threads)
     settings.fill_uninitialized_memory = False  # true writes every new tensor twice; nothing here reads one unwritten
     try:
         yield
     finally:
         torch.set_num_threads(threads_before)
+        if variable_before is None:
+            del os.environ[_THREADS_VARIABLE]
+        else:
+            os.environ[_THREADS_VARIABLE] = variable_before
         torch.use_deterministic_algorithms(deterministic_before)
         settings.fill_uninitialized_memory = fill_before
 

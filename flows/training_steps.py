@@ -30,6 +30,7 @@ from aeops.machine.lock import RunUse
 from aeops.machine.progress import BatchFollower, CountFollower, ProgressFollower, finished_rows
 from aeops.machine.step_report import say_progress, say_result
 from aeops.machine.stored_json import read_json
+from aeops.places.open_place import set_place
 from aeops.project import Project, find_project
 from aeops.provenance.lineage import unknown_code_message
 from aeops.provenance.run_summary import QuarantineCounts, RunSummary, describe_quarantine, quarantine_counts
@@ -62,6 +63,7 @@ def pinned_recipe(project: Project, use: RunUse) -> Iterator[Recipe]:
             f"recipes/{use.recipe}.yaml has another dataset since this run has waited for data/{use.dataset}: type "
             f"`ae run {use.recipe}` again"
         )
+    set_place(project, None)
     dvc.require_path_without_braces(project)
     write_environment_lock(project)
     list_recipe(project, checked)

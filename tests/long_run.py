@@ -54,6 +54,7 @@ TARGETS = {
         "tests/long/test_transcripts.py",
     ),
     "crashes": ("tests/long/test_crash_matrix.py",),
+    "ray": ("tests/long/test_ray.py",),
     "quarter": ("tests/long/test_quarter.py",),
     "servers": (
         "tests/deploy/test_own_rows.py",

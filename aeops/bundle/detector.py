@@ -56,11 +56,12 @@ class Detector:
         sha256: the bundle's name by content.
     """
 
-    def __init__(self, bundle: Path, expected_sha256: str | None = None) -> None:
+    def __init__(self, bundle: Path, expected_sha256: str | None = None, cores: int | None = None) -> None:
         """Verify the bundle, then load it. Each file is verified again as it is read, also those that are read later.
 
         Args:
             expected_sha256: of the bundle that was checked before; None to load whichever bundle the folder holds.
+            cores: to score on; None: all that this process may use. The results do not depend on it.
 
         Raises:
             DataError: a file is missing, surplus or altered, the format is unknown, or it is not the expected bundle.
@@ -84,7 +85,7 @@ class Detector:
         self.low, self.high = self.spec.low, self.spec.high
         self._encoder = self.data_kind.open_encoder(self._read_file, self.spec)
         self._is_small = self.data_kind.FIXED_SHAPE and math.prod(self.shape) <= SMALL_SAMPLE_VALUES
-        self._model = OnnxNetwork(self._read_file("model.onnx"), self._is_small)
+        self._model = OnnxNetwork(self._read_file("model.onnx"), self._is_small, cores)
 
     def _read_file(self, name: str) -> bytes:
         try:
@@ -387,13 +388,14 @@ class OnnxNetwork:
     The parts do not depend on the number of cores, so neither do the last bits of the outputs.
     """
 
-    def __init__(self, model: bytes, is_small: bool) -> None:
+    def __init__(self, model: bytes, is_small: bool, cores: int | None = None) -> None:
         """
         Args:
             model: the network as ONNX stores it.
             is_small: whether its samples are so small that a run gains nothing from threads of its own.
+            cores: that share the parts, or that one run uses; None: all that this process may use.
         """
-        cores = usable_cores()
+        cores = cores or usable_cores()
         self._session = open_session(model, cores)
         self.output_names = names_of(self._session.get_outputs())
         self._single_thread_session, self._threads = None, None

@@ -54,6 +54,12 @@ def open_table(console: "Console", title: str) -> "Table":
     return Table(title=title, title_justify="left")
 
 
+def add_place(command: argparse.ArgumentParser, work: str) -> None:
+    """Add `--on` to a command whose work may run on a cluster."""
+    place_help = f"where {work} run: here, ray:local or ray://HOST:PORT (default: run.on of ae.yaml)"
+    command.add_argument("--on", metavar="PLACE", help=place_help)
+
+
 def add_json_option(command: argparse.ArgumentParser) -> None:
     """Add `--json` to a command that prints facts."""
     command.add_argument("--json", action="store_true", help="print JSON, nothing else")

@@ -6,7 +6,7 @@ import time
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
-from aeops.cli.outputs import add_json_option, print_json
+from aeops.cli.outputs import add_json_option, add_place, print_json
 from aeops.cli.plan import add_settings, read_settings, show_plan
 from aeops.cli.recipe_change import changed_recipe
 from aeops.project import Project, find_project
@@ -25,6 +25,7 @@ def add_command(commands: Any) -> None:
     command = commands.add_parser("run", help="ingest, validate, version, train, evaluate, gate, register and promote a recipe")
     command.add_argument("recipe", help="name of a file in recipes/, such as digits")
     add_settings(command)
+    add_place(command, "trainings")
     command.add_argument("--dry-run", action="store_true", help="only say what would run, as `ae plan` does")
     add_json_option(command)
     command.set_defaults(run=run)
@@ -57,6 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
         from aeops.machine.environment import prepare_environment, require_disk_space
         from aeops.machine.environment_lock import write_environment_lock
         from aeops.machine.lock import RunUse, run_lock
+        from aeops.places.open_place import set_place
         from aeops.provenance.last_run import unchanged_summary
         from aeops.recipe.reader import load_recipe
         from aeops.registry.aliases import CHAMPION
@@ -64,6 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
         from aeops.stack.deployments_file import list_deployments
 
         project = find_project()
+        set_place(project, arguments.on)
         recipe = load_recipe(project, arguments.recipe, with_keys=True)
         require_path_without_braces(project)
         require_known_severities(recipe)

@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ae_models.mappings import select_keys
+from aeops.cli.outputs import add_place
 from aeops.errors import UsageError
 from aeops.registry.aliases import CHAMPION
 
 if TYPE_CHECKING:
+    from contextlib import ExitStack
+
     import numpy as np
 
     from aeops.bundle.detector import Detector
@@ -22,7 +25,9 @@ if TYPE_CHECKING:
     from aeops.kinds.results import Explanation
     from aeops.kinds.samples import CheckedSamples, FileSamples
     from aeops.kinds.series_scores import SeriesScores
+    from aeops.predictions.prediction_store import CallName
     from aeops.project import Project
+    from aeops.recipe.run_place import RunPlace
     from aeops.scoring.run_summary import InboxSummary
 
 MAX_ROWS = 40  # of the table; it shows the highest scores
@@ -46,6 +51,9 @@ def add_command(commands: Any) -> None:
     command.add_argument("--fdr", type=float, metavar="Q", help=fdr_help)
     explain_help = "also say why: which part of the score spoke, where the error lies, the nearest normal sample"
     command.add_argument("--explain", action="store_true", help=explain_help)
+    add_place(command, "shards of a large .npy file")
+    shards_help = "score a .npy file in so many processes' worth of rows (default: one for 32,768 samples of a large file)"
+    command.add_argument("--shards", type=int, metavar="COUNT", help=shards_help)
     command.add_argument("--json", action="store_true", help="print every sample as JSON, nothing else")
     command.set_defaults(run=run)
 
@@ -54,6 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Print score, p-value and flag of each sample, or the result of each file of the inbox; return 0."""
     if arguments.inbox == (arguments.file is not None):
         raise UsageError("expected either a FILE or --inbox: type `ae score RECIPE FILE` or `ae score RECIPE --inbox`")
+    if arguments.explain and arguments.shards is not None:
+        raise UsageError("--explain: expected no --shards, as at most 1,024 samples are explained: leave one of them out")
     if arguments.fdr is not None and not 0 < arguments.fdr < 1:
         raise UsageError(f"--fdr: expected a share above 0 and below 1, such as 0.05, got {arguments.fdr:g}")
     if arguments.inbox:
@@ -76,6 +86,8 @@ def run_inbox(arguments: argparse.Namespace) -> int:
         raise UsageError(
             "--inbox: expected no --explain, which is about the samples of one FILE: type `ae score RECIPE FILE --explain`"
         )
+    if arguments.shards is not None or arguments.on is not None:
+        raise UsageError("--inbox: expected neither --shards nor --on, which are about one large FILE: the inbox is scored here")
     if arguments.version != CHAMPION:
         raise UsageError(f"--inbox: expected no --version, got {arguments.version}: only the champion scores the inbox")
     project = find_project()
@@ -126,43 +138,83 @@ def run_file(arguments: argparse.Namespace) -> int:
         UsageError: no such recipe, version or file, or more samples than are explained at once.
         DataError: a file that cannot be read, samples that do not fit the model, or none that can be scored.
     """
+    from contextlib import ExitStack
+
     from aeops.bundle.detector import Detector
     from aeops.cli.outputs import report_refused
+    from aeops.places.open_place import choose_place
     from aeops.project import find_project
     from aeops.recipe.reader import load_recipe
     from aeops.registry.store import open_store
     from aeops.registry.trust import trusted_bundle
 
     project = find_project()
+    place = choose_place(project, arguments.on)
     recipe = load_recipe(project, arguments.recipe, with_keys=True)
     require_recordable(project, arguments.recipe)
     store = open_store(project)
     bundle = trusted_bundle(project, store, recipe, arguments.version)
     version, detector = bundle.version, Detector(bundle.folder, bundle.sha256)
     samples = detector.read_file(arguments.file)
-    checked = None
+    with ExitStack() as until_printed:
+        scored = score_samples(project, place, detector, samples, arguments, until_printed)
+        scores = scored.scores
+        detector.require_scored(scores["flags"])
+        ids = record_predictions(project, arguments.recipe, version, detector, samples, scores, scored.call)
+        discoveries = None
+        if arguments.fdr is not None:
+            discoveries = find_batch_discoveries(detector, scores, arguments.fdr)
+        series = None
+        if samples.series is not None:
+            from aeops.kinds.series_scores import score_series
+
+            series = score_series(detector, samples.series, scores)
+        result = FileResult(arguments.recipe, version, detector, samples, scores, ids, discoveries, scored.checked, series)
+        if arguments.json:
+            print(result.to_json())
+        else:
+            print_result(result)
+    return report_refused(samples.refused)
+
+
+@dataclass(frozen=True)
+class ScoredSamples:
+    """The results of a file's samples.
+
+    Attributes:
+        scores: the detector's outputs, each (n, ...).
+        checked: the samples as the model took them, for `--explain`; else None.
+        call: the name to record them by; None: a new one.
+    """
+
+    scores: "dict[str, np.ndarray]"
+    checked: "CheckedSamples | None" = None
+    call: "CallName | None" = None
+
+
+def score_samples(
+    project: "Project",
+    place: "RunPlace",
+    detector: "Detector",
+    samples: "FileSamples",
+    arguments: argparse.Namespace,
+    until_printed: "ExitStack",
+) -> ScoredSamples:
+    """Score a file's samples: those of a large one in shards, whose results stay until `until_printed` ends well."""
     if arguments.explain:
         require_explainable(arguments.file, len(samples.names))
         checked = detector.check(samples.values)
-        scores = detector.score_checked(checked, code=True, explanation=True)
-    else:
-        scores = detector.score(samples.values, code=True, reconstruction=samples.series is not None)
-    detector.require_scored(scores["flags"])
-    ids = record_predictions(project, arguments.recipe, version, detector, samples, scores)
-    discoveries = None
-    if arguments.fdr is not None:
-        discoveries = find_batch_discoveries(detector, scores, arguments.fdr)
-    series = None
-    if samples.series is not None:
-        from aeops.kinds.series_scores import score_series
+        return ScoredSamples(detector.score_checked(checked, code=True, explanation=True), checked)
+    from aeops.scoring.shards import plan_shards, scored_shards
 
-        series = score_series(detector, samples.series, scores)
-    result = FileResult(arguments.recipe, version, detector, samples, scores, ids, discoveries, checked, series)
-    if arguments.json:
-        print(result.to_json())
-    else:
-        print_result(result)
-    return report_refused(samples.refused)
+    plan = plan_shards(project, arguments.recipe, detector, arguments.file, samples, arguments.shards)
+    if plan is None:
+        return ScoredSamples(detector.score(samples.values, code=True, reconstruction=samples.series is not None))
+    from aeops.machine.run_watch import RunWatch
+
+    until_printed.enter_context(RunWatch())
+    scores, call = until_printed.enter_context(scored_shards(project, place, plan))
+    return ScoredSamples(scores, call=call)
 
 
 def require_explainable(file: Path, count: int) -> None:
@@ -203,9 +255,15 @@ def require_recordable(project: "Project", recipe: str) -> None:
 
 
 def record_predictions(
-    project: "Project", recipe: str, version: str, detector: "Detector", samples: "FileSamples", scores: dict[str, "np.ndarray"]
+    project: "Project",
+    recipe: str,
+    version: str,
+    detector: "Detector",
+    samples: "FileSamples",
+    scores: dict[str, "np.ndarray"],
+    call: "CallName | None",
 ) -> list[str]:
-    """Record the predictions; return their ids, one for each sample."""
+    """Record the predictions by the name of a call, or a new one; return their ids, one for each sample."""
     from aeops.predictions import prediction_store
     from aeops.predictions.rows import scorer_of
     from aeops.recipe.monitoring import MANUAL_CHANNEL
@@ -213,7 +271,7 @@ def record_predictions(
     batch = detector.data_kind.stored_form(samples.values, detector.spec, is_json=False)
     scorer = scorer_of(recipe, version, detector)
     return prediction_store.record_call(
-        project, scorer, channel=MANUAL_CHANNEL, names=samples.names, samples=batch, outputs=scores
+        project, scorer, channel=MANUAL_CHANNEL, names=samples.names, samples=batch, outputs=scores, name=call
     )
 
 

@@ -5,12 +5,14 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
+from aeops.cli.outputs import add_place
 from aeops.project import Project, find_project
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from aeops.recipe.reader import Recipe
+    from aeops.recipe.run_place import RunPlace
     from aeops.sweeps.outcome import SweepOutcome, TrialOutcome
     from aeops.sweeps.plan import SweepPlan
     from aeops.sweeps.sweep_record import SweepRecord
@@ -34,6 +36,7 @@ def add_command(commands: Any) -> None:
     halving_help = "train all shortly first and only the best third longer (default: for more than 9 trials)"
     command.add_argument("--halving", action=argparse.BooleanOptionalAction, default=None, help=halving_help)
     command.add_argument("--minutes", type=float, help="start no further training after so long; the same command goes on")
+    add_place(command, "trials")
     workers_help = "trainings side by side (default: as many as the cores hold with their train.threads)"
     command.add_argument("--workers", type=int, metavar="COUNT", help=workers_help)
     command.add_argument("--threads", type=int, help="of each training, for the sweep alone (default: train.threads)")
@@ -54,19 +57,26 @@ def run(arguments: argparse.Namespace) -> int:
         UsageError: with every mistake in what is typed, or every trial has failed.
     """
     start_time = time.monotonic()
+    from aeops.bundle.detector import usable_cores
     from aeops.machine.run_watch import RunWatch
+    from aeops.places.open_place import choose_place, require_place
+    from aeops.places.pool import choose_workers
     from aeops.recipe.reader import load_recipe
-    from aeops.sweeps.local_pool import choose_workers
 
     project = find_project()
+    place = choose_place(project, arguments.on)
     recipe = load_recipe(project, arguments.recipe)
     plan = read_plan(project, recipe, arguments)
-    workers = min(choose_workers(arguments.workers, plan.threads), len(plan.trials))
+    if place.host is None:  # else its own cores decide, once it answers
+        workers = min(choose_workers(arguments.workers, plan.threads, usable_cores()), len(plan.trials))
+    else:
+        workers = arguments.workers
     if arguments.dry_run:
-        show_plan(plan, workers, arguments.json)
+        show_plan(plan, place, workers, arguments.json)
         return 0
+    require_place(project, place)
     with RunWatch():
-        outcome, record = train(project, recipe, plan, workers, deadline_of(arguments.minutes, start_time))
+        outcome, record = train(project, recipe, plan, place, arguments.workers, deadline_of(arguments.minutes, start_time))
     finish(project, recipe, outcome, record, arguments.json, time.monotonic() - start_time)
     return 0
 
@@ -90,7 +100,12 @@ def deadline_of(minutes: float | None, start_time: float) -> float | None:
 
 
 def train(
-    project: Project, recipe: "Recipe", plan: "SweepPlan", workers: int, deadline: float | None
+    project: Project,
+    recipe: "Recipe",
+    plan: "SweepPlan",
+    place: "RunPlace",
+    workers: int | None,
+    deadline: float | None,
 ) -> tuple["SweepOutcome", "SweepRecord"]:
     """Run the sweep in the workspace, which it holds meanwhile, and record it."""
     from aeops.data.dvc import require_path_without_braces
@@ -98,6 +113,8 @@ def train(
     from aeops.machine.access import require_writable_checkout
     from aeops.machine.environment import prepare_environment, require_disk_space
     from aeops.machine.lock import RunUse, run_lock
+    from aeops.places.open_place import open_place
+    from aeops.places.pool import choose_workers
     from aeops.registry.store import open_store
     from aeops.sweeps.run_sweep import Pool, open_folder, require_accepted_data, run_sweep
     from aeops.sweeps.sweep_record import record_sweep
@@ -111,7 +128,9 @@ def train(
     with run_lock(project, f"ae sweep {recipe.name}", RunUse(recipe.name, recipe.data.dataset)):
         store = open_store(project)  # before the trainings: a store that cannot be written is said at once
         folder = open_folder(project, recipe)
-        outcome = run_sweep(folder, plan, Pool(workers, deadline))
+        with open_place(project, place) as opened:
+            at_once = min(choose_workers(workers, plan.threads, opened.cores), len(plan.trials))
+            outcome = run_sweep(folder, plan, Pool(opened.start, at_once, deadline))
         return outcome, record_sweep(store, folder, outcome)
 
 
@@ -170,15 +189,16 @@ def write_best(project: Project, recipe: "Recipe", outcome: "SweepOutcome") -> l
 # ---------------------------------------------------------------- printed
 
 
-def show_plan(plan: "SweepPlan", workers: int, as_json: bool) -> None:
-    """Print what would be trained."""
+def show_plan(plan: "SweepPlan", place: "RunPlace", workers: int | None, as_json: bool) -> None:
+    """Print what would be trained, and where; None: as many at a time as the cores of a cluster hold."""
     from aeops.cli.outputs import open_console
     from aeops.sweeps.outcome import SweepOutcome, TrialOutcome, to_document
     from aeops.sweeps.words import METRIC_NAMES
 
     if as_json:
         outcome = SweepOutcome(plan, list(map(TrialOutcome, plan.trials)), is_complete=False)
-        print(json.dumps(to_document(outcome) | {"workers": workers}, indent=1, ensure_ascii=False))
+        document = to_document(outcome) | {"on": place.text, "workers": workers}
+        print(json.dumps(document, indent=1, ensure_ascii=False))
         return
     console = open_console(soft_wrap=True)
     for trial in plan.trials:
@@ -188,7 +208,8 @@ def show_plan(plan: "SweepPlan", workers: int, as_json: bool) -> None:
         epochs = rung.epochs(plan.trials[0].recipe)
         console.print(f"rung       {rung.keep} and the recipe as it is: {epochs} epochs")
     console.print(f"compared   by the {METRIC_NAMES[plan.metric]}")
-    console.print(f"workers    {workers}, of {plan.threads} threads each")
+    count = "as many as its cores hold" if workers is None else workers
+    console.print(f"workers    {count}, of {plan.threads} threads each, on {place.text}")
 
 
 def settings_text(plan: "SweepPlan", number: int) -> str:

@@ -5,13 +5,14 @@ A folder is the state folder of its stages, too, so that checkpoints of an `ae r
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ae_models.checksums import json_sha256, verify_training
 from ae_models.errors import BundleError
 from ae_models.mappings import drop_keys
+from ae_models.spec import TrainSpec
 from aeops.data.stage_code import stage_sha256
 from aeops.files import atomic_write, make_folder
 from aeops.machine.child_process import ChildProcess, run_module
@@ -48,12 +49,20 @@ class StageCommand:
         root: the folder to run it in.
         home: its state folder.
         log: receives its output.
+        cores: that it uses; of a training, for each of its workers.
+        workers: processes that share each batch of a training; here they are its own children.
+        group: the folder in which they meet, where another place starts each of them.
+        uses_gpu: whether each of them takes a GPU where there is one.
     """
 
     arguments: tuple[str, ...]
     root: Path
     home: Path
     log: Path
+    cores: int = 1
+    workers: int = 1
+    group: Path | None = None
+    uses_gpu: bool = False
 
     def start(self) -> ChildProcess:
         """Start it here, as a process of its own."""
@@ -75,6 +84,12 @@ class StageStarter:
     home: Path
     recipe_file: Path
     prepared: Path
+
+    def training_command(self, train: TrainSpec, checkpoints: Path, out: Path) -> StageCommand:
+        """Return the command line of the stage train, with what its place has to know of its workers."""
+        on_gpu = train.accelerator != "cpu"
+        command = self.command("train", out=out)
+        return replace(command, cores=train.threads, workers=train.workers, group=checkpoints, uses_gpu=on_gpu)
 
     def command(self, stage: str, *options: str, out: Path) -> StageCommand:
         """Return the command line of a stage that writes `out`."""

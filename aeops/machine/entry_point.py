@@ -7,8 +7,9 @@ set, the error is written there too, so that the process that started it can rai
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from aeops.errors import ERRORS_BY_KIND, AeError, TransientError, as_ae_error
 from aeops.machine.parent_process import die_with_parent
@@ -33,8 +34,7 @@ def _run_and_report(main: Callable[[], None]) -> None:
         if ae_error is None:
             raise
         if path := os.environ.get(ERROR_FILE_VARIABLE):
-            document = {"kind": ae_error.kind, "message": str(ae_error), "transient": isinstance(ae_error, TransientError)}
-            Path(path).write_text(json.dumps(document), encoding="utf-8")
+            Path(path).write_text(json.dumps(describe_error(ae_error)), encoding="utf-8")
         print(f"{ae_error.kind} error: {ae_error}", file=sys.stderr)
         sys.exit(ae_error.exit_code)
 
@@ -47,6 +47,16 @@ def raise_child_error(error_file: Path) -> None:
     """
     document = read_json_if_whole(error_file, "kind", "message")
     if document is not None:
-        if document.get("transient"):  # an older version's child does not say it
-            raise TransientError(document["message"])
-        raise ERRORS_BY_KIND.get(document["kind"], AeError)(document["message"])
+        raise described_error(document)
+
+
+def describe_error(error: AeError) -> dict[str, Any]:
+    """Return an error as plain values, for another process."""
+    return {"kind": error.kind, "message": str(error), "transient": isinstance(error, TransientError)}
+
+
+def described_error(document: Mapping[str, Any]) -> AeError:
+    """Return the error that `describe_error` has described in another process."""
+    if document.get("transient"):  # an older version's child does not say it
+        return TransientError(document["message"])
+    return ERRORS_BY_KIND.get(document["kind"], AeError)(document["message"])

@@ -12,6 +12,7 @@ Standard library only on import.
 import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,6 +46,19 @@ LONGEST_CALL = timedelta(days=1)  # from a file's first row to its last
 # ---------------------------------------------------------------- writing
 
 
+@dataclass(frozen=True)
+class CallName:
+    """What names the file of a call: recorded twice by the same name, it is there once.
+
+    Attributes:
+        call: eight hexadecimal digits.
+        time: of its predictions, with its zone.
+    """
+
+    call: str
+    time: datetime
+
+
 def record_call(
     project: Project,
     scorer: Scorer,
@@ -53,8 +67,12 @@ def record_call(
     names: Sequence[str],
     samples: "Sequence[str] | np.ndarray",
     outputs: "Mapping[str, np.ndarray]",
+    name: CallName | None = None,
 ) -> list[str]:
-    """Record a call of its own, now. See `build_rows` for the arguments.
+    """Record a call. See `build_rows` for the other arguments.
+
+    Args:
+        name: of the call; None: a new one, now.
 
     Returns:
         The id of each prediction.
@@ -64,10 +82,10 @@ def record_call(
     """
     from aeops.predictions.arrow_rows import build_rows  # here: it loads numpy and pyarrow
 
-    call, now = new_call(project), datetime.now(UTC)
-    batch = build_rows(scorer, call=call, channel=channel, time=now, names=names, samples=samples, outputs=outputs)
-    write_call(call_file(project, scorer.recipe, now, call), [batch])
-    return ids_of_call(call, 0, len(names))
+    name = name or CallName(new_call(project), datetime.now(UTC))
+    batch = build_rows(scorer, call=name.call, channel=channel, time=name.time, names=names, samples=samples, outputs=outputs)
+    write_call(call_file(project, scorer.recipe, name.time, name.call), [batch])
+    return ids_of_call(name.call, 0, len(names))
 
 
 def new_call(project: Project) -> str:

@@ -1,5 +1,6 @@
 #!/bin/sh
 # Written by ae-pipeline, which replaces it: runs a stage of dvc.yaml, as `sh .dvc/stage train --recipe recipes/shoes.yaml ...`.
+# AE_RUN_ON names the place where a run trains; a `dvc repro` that somebody types trains here.
 # AE_PYTHON names the Python of the `ae` that started DVC. Where it is not set, as by a `dvc repro` that somebody types, it is the
 # first of these that has ae-pipeline: the activated environment's, that of the last `ae` in this folder, that of .venv in this
 # folder, that of the `ae` on the PATH, and python3. The rest of the environment (proxies, certificates) stays as it is.
@@ -26,4 +27,7 @@ if [ -z "$python" ]; then
 fi
 stage=${1%%:*} # what follows a colon is the hash of the project's own code, by which DVC sees that it has changed
 shift
+case "$stage $AE_RUN_ON" in # where a run trains on a cluster
+"train ray"*) exec "$python" -m aeops.places.run_stage "$stage" "$@" ;;
+esac
 exec "$python" -m "aeops.stages.$stage" "$@"

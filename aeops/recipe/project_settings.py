@@ -9,10 +9,11 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from ae_models.names import names_of
-from ae_models.spec import SpecReader, bounded_field, join_names
+from ae_models.spec import SpecReader, join_names
 from aeops.errors import UsageError
 from aeops.plugins import SETTINGS_FILE
 from aeops.recipe.notify_settings import NotifySettings
+from aeops.recipe.run_place import HERE, parse_place
 from aeops.recipe.yaml_reader import read_yaml
 
 _WHOLE = "project"  # the path of the file's own mapping, in messages
@@ -20,9 +21,17 @@ _WHOLE = "project"  # the path of the file's own mapping, in messages
 
 @dataclass(frozen=True)
 class RunSettings:
-    """Where the stages of a run work."""
+    """Where trainings, sweeps and the scoring of large files work."""
 
-    on: str = bounded_field("here", one_of=("here",))  # here: on the machine that the command is typed on
+    # here: this machine; ray:local: a Ray cluster of this machine, for as long as it is needed; ray://HOST:PORT: an existing one.
+    on: str = HERE
+
+    def validation_errors(self) -> list[str]:
+        try:
+            parse_place(self.on, "on")
+        except UsageError as error:
+            return [str(error)]
+        return []
 
 
 @dataclass(frozen=True)

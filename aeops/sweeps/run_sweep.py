@@ -12,14 +12,13 @@ from ae_models.spec import format_value
 from ae_models.threshold_samples import require_sample_counts
 from aeops.data import dvc
 from aeops.data.fit_samples import open_fit_samples
-from aeops.data.stage_runs import StageCommand
 from aeops.errors import UsageError
 from aeops.machine.progress import ProgressBar, ProgressFollower
 from aeops.machine.stored_json import read_json
+from aeops.places.pool import Job, PoolResult, StartCommand, run_jobs
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
 from aeops.sweeps.axes import BY_ERROR
-from aeops.sweeps.local_pool import Job, PoolResult, StartCommand, run_jobs
 from aeops.sweeps.outcome import BEST, FAILED, MISSING, STOPPED, TRAINED, SweepOutcome, TrialOutcome, badness
 from aeops.sweeps.plan import Rung, SweepPlan
 from aeops.sweeps.trial_runs import SweepFolder, TrialRun, link_samples, make_trial_run
@@ -33,14 +32,14 @@ class Pool:
     """Where trials are trained.
 
     Attributes:
+        start: starts a process of a trial.
         workers: how many at a time.
         deadline: of `time.monotonic`, after which no process is started; None: all are.
-        start: starts a process of a trial: here, unless another place is named.
     """
 
+    start: StartCommand
     workers: int
     deadline: float | None = None
-    start: StartCommand = StageCommand.start
 
 
 def open_folder(project: Project, recipe: Recipe) -> SweepFolder:

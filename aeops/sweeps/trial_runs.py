@@ -109,7 +109,8 @@ class TrialRun:
 
     def training_commands(self) -> tuple[StageCommand, ...]:
         """Write its recipe and return what trains it."""
-        return (self._starter().command("train", out=self.training),)
+        train = self.trial.recipe.fit.train
+        return (self._starter().training_command(train, self.progress.parent, out=self.training),)
 
     def measuring_commands(self) -> tuple[StageCommand, ...]:
         """Write its recipe and return what measures its power once it is trained."""

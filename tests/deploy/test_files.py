@@ -30,6 +30,13 @@ OBJECTS = [
     if file.name != "kustomization.yaml"
     for document in yaml.safe_load_all(file.read_text(encoding="utf-8"))
 ]
+RAY_MANIFESTS = sorted((DEPLOY / "kubernetes" / "ray").glob("*.yaml"))
+RAY_OBJECTS = [
+    document
+    for file in RAY_MANIFESTS
+    if file.name != "kustomization.yaml"
+    for document in yaml.safe_load_all(file.read_text(encoding="utf-8"))
+]
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
 KUBERNETES = ("1.31", "1.37")  # the oldest that kustomization.yaml names, and the newest that the validator knows
 DCLINT = "dclint@3.1.0"
@@ -88,6 +95,58 @@ def test_manifests_are_what_kubernetes_allows(version: str) -> None:
     validator = Path(sys.executable).with_name("kubernetes-validate")
     done = run(validator, "--kubernetes-version", version, "--strict", "--no-warn", *files)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def ray_pods() -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """Name, metadata and pod of everything beside the Ray cluster, and of its own nodes."""
+    for document in RAY_OBJECTS:
+        spec = document.get("spec", {})
+        if document["kind"] == "Job":
+            yield "run", spec["template"]["metadata"], spec["template"]["spec"]
+        elif document["kind"] == "RayCluster":
+            for name, group in (("head", spec["headGroupSpec"]), *((one["groupName"], one) for one in spec["workerGroupSpecs"])):
+                yield name, group["template"]["metadata"], group["template"]["spec"]
+
+
+RAY_PODS = {name: (labels, pod) for name, labels, pod in ray_pods()}
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+def test_manifests_of_ray_are_what_kubernetes_and_its_operator_allow(version: str, tmp_path: Path) -> None:
+    """The operator's own kind is unknown to the validator: its pods are held against the schema of pods."""
+    validator = Path(sys.executable).with_name("kubernetes-validate")
+    files = [file for file in RAY_MANIFESTS if file.name not in ("kustomization.yaml", "cluster.yaml")]
+    for name, (metadata_of_pod, pod) in RAY_PODS.items():
+        manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata_of_pod | {"name": name}, "spec": pod}
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(manifest), encoding="utf-8")
+        files.append(tmp_path / f"{name}.yaml")
+    done = run(validator, "--kubernetes-version", version, "--strict", "--no-warn", *files)
+    assert done.returncode == 0, done.stdout + done.stderr
+    [cluster] = [document for document in RAY_OBJECTS if document["kind"] == "RayCluster"]
+    assert cluster["apiVersion"] == "ray.io/v1"
+    assert set(cluster["spec"]) == {"rayVersion", "headGroupSpec", "workerGroupSpecs"}
+    assert set(cluster["spec"]["headGroupSpec"]) == {"rayStartParams", "template"}
+    for group in cluster["spec"]["workerGroupSpecs"]:
+        assert set(group) == {"groupName", "replicas", "minReplicas", "maxReplicas", "rayStartParams", "template"}
+
+
+def test_a_ray_cluster_is_the_locked_ray_with_a_token_and_fenced_in() -> None:
+    [cluster] = [document for document in RAY_OBJECTS if document["kind"] == "RayCluster"]
+    assert cluster["spec"]["rayVersion"] == metadata.version("ray")
+    listed = yaml.safe_load((DEPLOY / "kubernetes" / "ray" / "kustomization.yaml").read_text(encoding="utf-8"))["resources"]
+    assert set(listed) == {file.name for file in RAY_MANIFESTS} - {"kustomization.yaml"}
+    for _, pod in RAY_PODS.values():
+        [container] = pod["containers"]
+        settings = {entry["name"]: entry["value"] for entry in container["env"]}
+        assert settings["RAY_AUTH_MODE"] == "token"
+        assert settings["RAY_AUTH_TOKEN_PATH"] == "/run/secrets/ray-token"
+        assert settings["RAY_USAGE_STATS_ENABLED"] == "0"
+        assert container["image"] == f"ae-pipeline:{metadata.version('ae-pipeline')}"
+        assert container["securityContext"] == WORKLOADS["worker"]["containers"][0]["securityContext"]
+        assert pod["securityContext"] == WORKLOADS["worker"]["securityContext"]
+        assert pod["automountServiceAccountToken"] is False
+        for kind in ("requests", "limits"):
+            assert {"cpu", "memory"} == set(container["resources"][kind])
 
 
 def test_the_kubernetes_template_makes_a_job_that_kubernetes_allows(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ SWEEP = ("sweep", "small", "--over", RATES, "--by", "error", "--threads", "1")
 SWEEP_OVER = """
 import json, sys
 from pathlib import Path
+from aeops.data.stage_runs import StageCommand
 from aeops.project import find_project
 from aeops.recipe.reader import load_recipe
 from aeops.sweeps.axes import parse_axes
@@ -40,7 +41,7 @@ recipe = load_recipe(project, "small")
 link_samples(prepared, project.home / "other" / "samples")
 folder = SweepFolder(project, project.home / "other", project.home / "other" / "samples", "0" * 64)
 plan = plan_sweep(project, recipe, parse_axes([over]), SweepOptions(metric="error", threads=1))
-print(json.dumps(to_document(run_sweep(folder, plan, Pool(workers=1)))))
+print(json.dumps(to_document(run_sweep(folder, plan, Pool(StageCommand.start, workers=1)))))
 """
 
 

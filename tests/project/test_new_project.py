@@ -122,7 +122,7 @@ def test_a_mistake_in_the_settings_is_told(tmp_path: Path) -> None:
         create_project(tmp_path)
     assert str(refused.value) == (
         "ae.yaml: project: unexpected key 'plugin', expected plugins, run or notify: did you mean plugins?\n"
-        "ae.yaml: run.on: expected here, got 'ray'"
+        "ae.yaml: run: on: expected here, ray:local or ray://HOST:PORT, got 'ray'"
     )
 
 

@@ -3,6 +3,7 @@ every kind of bottleneck so, and kills workers."""
 
 import dataclasses
 import importlib
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lightning_fabric.utilities.distributed import _set_num_threads_if_needed
 from safetensors.numpy import load_file
 from torch import Tensor
 
@@ -29,7 +31,7 @@ from ae_models.own_parts import OwnPart
 from ae_models.sample_sets import ArraySampleSet, NpySampleSet
 from ae_models.spec import FitSpec, QuantisedBottleneckSpec, TrainSpec
 from ae_models.training import train_weights
-from ae_models.training_environment import require_accelerator
+from ae_models.training_environment import deterministic_threads, require_accelerator
 from ae_models.trimming import _own_of_kept
 
 ROWS, WORKERS = 7, 3
@@ -48,6 +50,19 @@ DRAWING = {
     "word-deletion": (WordDeletionCorruption(0.5), TOKENS),
     "variational": (VariationalBottleneck(10, beta=1.0, free_bits=0.0), HIDDEN),
 }
+
+
+@pytest.mark.parametrize("before", [None, "7"])
+def test_a_worker_has_the_threads_of_its_recipe_though_lightning_shares_out_the_cores(
+    before: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if before is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", before)
+    with deterministic_threads(3):
+        _set_num_threads_if_needed(num_processes=1)  # which its strategy ddp does
+        assert torch.get_num_threads() == 3
+    assert os.environ.get("OMP_NUM_THREADS") == before
 
 
 @pytest.mark.parametrize(("total", "workers"), [(7, 3), (64, 2), (64, 64), (1, 2), (2, 5), (5, 1)])

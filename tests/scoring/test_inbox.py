@@ -436,6 +436,7 @@ def test_an_inbox_that_is_not_there_is_an_empty_one(room: Room) -> None:
 
 def by_hand(**settings: object) -> int:
     given = {"recipe": "digits", "file": None, "version": "champion", "json": False, "inbox": True, "fdr": None, "explain": False}
+    given |= {"on": None, "shards": None}
     return score.run(SimpleNamespace(**given | settings))  # type: ignore[arg-type]
 
 

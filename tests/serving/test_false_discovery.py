@@ -84,7 +84,11 @@ def batch(project: Project, digits: np.ndarray, tmp_path: Path, monkeypatch: pyt
 
 
 def score_batch(file: Path, fdr: float, capsys: pytest.CaptureFixture[str], *, as_json: bool) -> str:
-    score.run(SimpleNamespace(recipe="digits", file=file, version="1", json=as_json, inbox=False, fdr=fdr, explain=False))  # type: ignore[arg-type]
+    score.run(
+        SimpleNamespace(
+            recipe="digits", file=file, version="1", json=as_json, inbox=False, fdr=fdr, explain=False, on=None, shards=None
+        )
+    )  # type: ignore[arg-type]
     return capsys.readouterr().out
 
 

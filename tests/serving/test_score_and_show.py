@@ -31,7 +31,11 @@ def in_the_project(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def scored(file: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    score.run(SimpleNamespace(recipe="digits", file=file, version="champion", json=True, inbox=False, fdr=None, explain=False))  # type: ignore[arg-type]
+    score.run(
+        SimpleNamespace(
+            recipe="digits", file=file, version="champion", json=True, inbox=False, fdr=None, explain=False, on=None, shards=None
+        )
+    )  # type: ignore[arg-type]
     return dict(json.loads(capsys.readouterr().out))
 
 

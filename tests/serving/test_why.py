@@ -93,11 +93,9 @@ def store(evidence_project: Project, monkeypatch: pytest.MonkeyPatch) -> Store:
 
 def scored(samples: np.ndarray, folder: Path, capsys: pytest.CaptureFixture[str], as_json: bool = True) -> Any:
     np.save(folder / "batch.npy", samples)
-    score.run(
-        SimpleNamespace(
-            recipe="digits", file=folder / "batch.npy", version="champion", json=as_json, inbox=False, fdr=None, explain=False
-        )
-    )  # type: ignore[arg-type]
+    given = {"recipe": "digits", "file": folder / "batch.npy", "version": "champion", "json": as_json, "inbox": False}
+    given |= {"fdr": None, "explain": False, "on": None, "shards": None}
+    score.run(SimpleNamespace(**given))  # type: ignore[arg-type]
     told = capsys.readouterr().out
     return json.loads(told) if as_json else told
 

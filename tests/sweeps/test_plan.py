@@ -16,10 +16,10 @@ from aeops.cli.main import build_parser
 from aeops.cli.sweep import METRIC_CHOICES
 from aeops.data.stage_runs import StageCommand
 from aeops.errors import InternalError, TransientError, UsageError
+from aeops.places.pool import MAX_STARTS, Job, choose_workers, run_jobs
 from aeops.project import Project
 from aeops.recipe.reader import load_recipe
 from aeops.sweeps.axes import METRICS, Axis, parse_axes
-from aeops.sweeps.local_pool import MAX_STARTS, Job, choose_workers, run_jobs
 from aeops.sweeps.outcome import BEST, FAILED, STOPPED, SweepOutcome, TrialOutcome, best_settings, to_document
 from aeops.sweeps.picture import draw_sweep
 from aeops.sweeps.plan import FULL_TRIALS, SweepOptions, SweepPlan, choose_combinations, plan_rungs, plan_sweep
@@ -203,12 +203,12 @@ def test_no_trial_starts_after_the_deadline(tmp_path: Path) -> None:
 
 def test_trainings_side_by_side_have_a_core_for_each_thread() -> None:
     cores = usable_cores()
-    assert choose_workers(None, threads=1) == cores
-    assert choose_workers(None, threads=cores + 1) == 1
+    assert choose_workers(None, threads=1, cores=cores) == cores
+    assert choose_workers(None, threads=cores + 1, cores=cores) == 1
     with pytest.raises(UsageError, match=f"expected at most 1, as a training has {cores} threads"):
-        choose_workers(2, threads=cores)
+        choose_workers(2, threads=cores, cores=cores)
     with pytest.raises(UsageError, match="expected 1 or more"):
-        choose_workers(0, threads=1)
+        choose_workers(0, threads=1, cores=cores)
 
 
 # ---------------------------------------------------------------- table and picture

@@ -1,6 +1,7 @@
-"""Run the processes of trials side by side on this machine, as many at a time as its cores hold.
+"""Run commands side by side, as many at a time as the cores of a place hold.
 
-How a process is started is one function, `StageCommand.start`: another place to run trials is another `StartCommand`.
+How a command is started is one function: `StageCommand.start` starts it as a process here, and another place has another
+`StartCommand` (`aeops.places.open_place`). The pool itself is the same everywhere: its order, its retries and its deadline.
 """
 
 import time
@@ -10,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ae_models.names import names_of
-from aeops.bundle.detector import usable_cores
 from aeops.data.stage_runs import StageCommand
 from aeops.errors import DataError, TransientError, UsageError
 from aeops.machine.child_process import POLL_SECONDS
@@ -36,7 +36,7 @@ StartCommand = Callable[[StageCommand], RunningCommand]
 
 @dataclass(frozen=True)
 class Job:
-    """Commands of one trial, run one after another.
+    """Commands that run one after another, such as those of a trial.
 
     Attributes:
         name: for messages.
@@ -72,17 +72,17 @@ class PoolResult:
     not_started: list[str] = field(default_factory=list)
 
 
-def choose_workers(requested: int | None, threads: int) -> int:
+def choose_workers(requested: int | None, threads: int, cores: int) -> int:
     """Return how many trials train at a time.
 
     Args:
         requested: as it is typed; None: as many as have cores for their threads.
         threads: of each.
+        cores: of the place where they train.
 
     Raises:
         UsageError: so many would share cores.
     """
-    cores = usable_cores()
     fitting = max(1, cores // threads)
     if requested is None:
         return fitting
@@ -91,10 +91,28 @@ def choose_workers(requested: int | None, threads: int) -> int:
     if requested > fitting:
         hint = ", or add --threads 1" if threads > 1 else ""
         raise UsageError(
-            f"--workers: expected at most {fitting}, as a training has {threads} threads and there are {cores} cores here, got "
+            f"--workers: expected at most {fitting}, as a training has {threads} threads and there are {cores} cores, got "
             f"{requested}: leave it out{hint}"
         )
     return requested
+
+
+def run_command(command: StageCommand, start: StartCommand) -> str:
+    """Run a command until it ends, again where it is killed; return its output.
+
+    Raises:
+        AeError: the error that it reported; a TransientError where it was killed `MAX_STARTS` times.
+    """
+    for attempt in range(1, MAX_STARTS + 1):
+        running = start(command)
+        try:
+            return running.wait()
+        except TransientError:
+            if attempt == MAX_STARTS:
+                raise
+        finally:
+            running.close()
+    raise AssertionError("the last attempt has returned or raised")
 
 
 def run_jobs(jobs: Sequence[Job], start: StartCommand, workers: int, deadline: float | None) -> PoolResult:
