@@ -86,7 +86,7 @@ def test_a_file_of_a_bucket_is_a_table(project: NewProject, bucket: Bucket) -> N
     ("key", "message"),
     [
         ("shoes/../../out.png", "a file lies outside of the folder that was asked for: 'out.png'"),
-        ("shoes/a.png/b.png", "two files at this address cannot lie in one folder: 'b.png'"),
+        ("shoes/a.png/b.png", "two files at this address cannot lie in one folder: 'a.png' and 'a.png/b.png'"),
     ],
 )
 def test_names_that_no_folder_can_hold_are_refused_and_nothing_is_left(

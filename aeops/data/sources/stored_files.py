@@ -72,6 +72,7 @@ def fetch_files(address: str, folder: Path) -> str | None:
             raise DataError(f"nothing lies at this {scheme}:// address: correct data.source.path")
         if len(files) > MAX_FILES:
             raise DataError(f"{len(files):,} files lie at this {scheme}:// address, expected at most {MAX_FILES:,}")
+        _require_folder_names(files)
         with atomic_folder(folder) as scratch:
             _fetch_all(store, files, folder, scratch)
         return files[0].path if is_file else None
@@ -90,6 +91,15 @@ def _list_files(store: Any, root: str) -> list[StoredFile]:
         if not name.endswith("/"):
             files.append(_describe(name, relative_name(name, root), details))
     return files
+
+
+def _require_folder_names(files: Sequence[StoredFile]) -> None:
+    """Raise DataError where the name of a file is that of a folder of another one, which a store allows."""
+    paths = {file.path for file in files}
+    for file in files:
+        for parent in PurePosixPath(file.path).parents:
+            if parent.as_posix() in paths:
+                raise DataError(f"two files at this address cannot lie in one folder: {parent.as_posix()!r} and {file.path!r}")
 
 
 def _describe(name: str, path: str, details: Mapping[str, Any]) -> StoredFile:
@@ -170,14 +180,10 @@ def _read_tags(folder: Path) -> dict[str, list[Any]]:
 
 
 def _new_file(target: Path) -> IO[bytes]:
-    """Open a new file, with its folders; raise DataError where the name of another file is in its way."""
+    """Open a new file, with its folders; raise DataError where its name cannot be one here."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         return target.open("xb")
-    except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-        raise DataError(
-            f"two files at this address cannot lie in one folder: {target.name!r} and one whose name is a folder of its path"
-        ) from error
     except OSError as error:
         raise DataError(f"{target.name!r} cannot be a file here ({error.strerror}): rename it") from error
 
