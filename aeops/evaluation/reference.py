@@ -45,7 +45,8 @@ class CalibrationReference:
         code: (m, k).
         threshold: the method that chose the threshold.
         bundle_sha256: of the bundle that scored the samples.
-        values: of the watched columns, (m, columns); none in the file of an older version.
+        values: of the watched columns, (m, columns), each column ascending: no row is a sample; none in the file of an older
+            version.
         columns: these columns; empty for samples without.
         blocks: how windows of a series are counted; None for other samples, and in the file of an older version.
         machines: of the windows, str (m,); empty without blocks.
@@ -110,7 +111,8 @@ def write_reference(
     watched_columns = detector.data_kind.watched_columns(detector.spec)
     values = detector.data_kind.watched_values(inputs)
     if watched_columns and values is not None:
-        columns["values"] = pa.array(list(values), pa.list_(pa.float32()))
+        # Each column in an order of its own: tests look at columns alone, and no row of a sample is kept.
+        columns["values"] = pa.array(list(np.sort(values, axis=0)), pa.list_(pa.float32()))
         metadata[_COLUMNS_KEY] = json.dumps(list(map(asdict, watched_columns))).encode()
     blocks = detector.data_kind.block_rule(detector.spec, build_part(THRESHOLDS, spec).block)
     if blocks is not None:

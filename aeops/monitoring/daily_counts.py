@@ -314,15 +314,15 @@ def read_recent_predictions(
     since = until - timedelta(days=days)
     if period.start is not None:
         since = max(since, period.start)
-    calls = []
+    draw = np.random.default_rng(0)
+    table, keys = prediction_store.empty_table().select(COLUMNS), np.empty(0)
     for call in _iter_calls(project, recipe, since, until, ("version", *COLUMNS), channels):
-        calls.append(call.filter(pc.equal(call["version"], period.version)))
-    if not calls:
-        return prediction_store.empty_table().select(COLUMNS)
-    table = pa.concat_tables(calls).select(COLUMNS)
-    if table.num_rows <= limit:
-        return table
-    return table.take(np.sort(np.random.default_rng(0).choice(table.num_rows, limit, replace=False)))
+        rows = call.filter(pc.equal(call["version"], period.version)).select(COLUMNS)
+        table, keys = pa.concat_tables([table, rows]), np.append(keys, draw.random(rows.num_rows))
+        if table.num_rows > limit:  # the rows with the smallest of their random numbers: a uniform draw of all so far
+            kept = np.sort(np.argpartition(keys, limit)[:limit])
+            table, keys = table.take(kept), keys[kept]
+    return table
 
 
 def has_recent_samples(counts: DailyCounts, period: ChampionPeriod, until: datetime, days: int) -> bool:

@@ -166,4 +166,9 @@ def unreached(project: Project, pending: dict[str, Any]) -> list[str]:
     found = [f"the source itself ({', '.join(sorted(sources))}), and what .ae/sources holds of it"] if sources else []
     if pending.get("judged"):
         found.append("Git's history of recipes/quarantine and recipes/suites, which names samples that people have judged")
-    return [*found, "backups and other clones of this project", "what networks have learnt of the samples: weights are no copies"]
+    return [
+        *found,
+        "backups and other clones of this project",
+        "what monitoring compares with: scores, means and codes of calibration without names, and values column by column",
+        "what networks have learnt of the samples: weights are no copies",
+    ]
