@@ -48,6 +48,7 @@ SIZES = {
 }
 LARGE_SIZES = 2
 SMALLEST_GROWTH = 0.15  # of the seconds at the smallest size: what grows by less than that does not grow
+SMALLEST_EXPONENT = 0.05  # over all sizes: the seconds grow by less than half while the size grows a thousandfold
 TOLERANCE = 0.15  # of an exponent
 CELL_SECONDS = 1800  # a cell that takes longer is stopped, and larger ones of its step are not tried
 
@@ -152,8 +153,11 @@ def growth_exponent(figures: Mapping[str, Mapping[str, float]]) -> float | None:
     (first_size, first), (middle_size, middle), (last_size, last) = points[0], points[-2], points[-1]
     if last - first <= SMALLEST_GROWTH * first:
         return 0.0
-    if middle <= first:  # noise is larger than what grows: over all sizes instead
-        return math.log(last / first) / math.log(last_size / first_size)
+    overall = math.log(last / first) / math.log(last_size / first_size)
+    if overall < SMALLEST_EXPONENT:
+        return 0.0
+    if middle - first <= SMALLEST_GROWTH * first:  # what has grown until then may be noise
+        return overall
     return math.log((last - first) / (middle - first)) / math.log((last_size - first_size) / (middle_size - first_size))
 
 

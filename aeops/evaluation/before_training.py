@@ -1,7 +1,7 @@
 """Everything that a training's evaluation and gate will ask of samples and files, checked before the training starts."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -104,7 +104,7 @@ def require_enough_samples(recipe: Recipe, project: Project, prepared: Path) -> 
 
     rows = read_json(prepared / "prepared.json")["rows"]
     test = pd.read_parquet(prepared / "test.parquet", columns=["label", "group", "novelty"])
-    problems = [*_fit_problems(recipe, project, prepared), *_baseline_problems(recipe, rows["train"])]
+    problems = [*_fit_problems(recipe, project, prepared), *_baseline_problems(recipe, rows)]
     for name, rule in recipe.gate.items():
         problems += _comparison_problems(name, rule, test)
     if problems:
@@ -123,20 +123,25 @@ def _fit_problems(recipe: Recipe, project: Project, prepared: Path) -> list[str]
     return []
 
 
-def _baseline_problems(recipe: Recipe, train_rows: int) -> Iterator[str]:
+def _baseline_problems(recipe: Recipe, split_rows: Mapping[str, int]) -> Iterator[str]:
     keys = attributes_with_values(recipe.evaluate, ("pca_components", "neighbours"))
     if not keys:
         return
-    from aeops.evaluation.sampling import baseline_rows
+    from aeops.evaluation.sampling import baseline_rows, neighbour_rows
+    from aeops.evaluation.shrinking import shrink_factor, shrunk_shape
 
-    rows = baseline_rows(train_rows, math.prod(input_shape(recipe.fit.model, recipe.fit.input)))
-    what = "the number of training samples"
-    if rows < train_rows:
-        what = f"the number of training samples that baselines are fitted to, of {train_rows:,}"
+    shape, train_rows = input_shape(recipe.fit.model, recipe.fit.input), split_rows["train"]
+    searched_values = math.prod(shrunk_shape(shape, shrink_factor(shape)))
+    limits = {
+        "pca_components": baseline_rows(train_rows, math.prod(shape)),
+        "neighbours": neighbour_rows(train_rows, searched_values, split_rows["calibration"] + split_rows["test"]),
+    }
     for key in keys:
-        value = getattr(recipe.evaluate, key)
-        if value > rows:
-            yield f"evaluate.{key}: expected at most {rows}, {what}, got {value}"
+        value, what = getattr(recipe.evaluate, key), "the number of training samples"
+        if limits[key] < train_rows:
+            what = f"the number of training samples that baselines are fitted to, of {train_rows:,}"
+        if value > limits[key]:
+            yield f"evaluate.{key}: expected at most {limits[key]}, {what}, got {value}"
 
 
 def _comparison_problems(name: str, rule: Rule, test: "pd.DataFrame") -> Iterator[str]:

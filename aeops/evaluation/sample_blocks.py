@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 BLOCK_VALUES = 2**22  # of a block: 16 MiB as float32, and some 200 MiB in the measure that makes most copies of it
-MEMORY_BYTES = 2**26  # an array up to this size is in memory
+MEMORY_BYTES = 2**25  # an array up to this size is in memory
 
 RowFunction = Callable[[np.ndarray], np.ndarray]
 

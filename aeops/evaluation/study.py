@@ -14,8 +14,8 @@ import numpy as np
 
 from ae_models.own_parts import resolve_work
 from aeops.bundle.detector import Detector
-from aeops.evaluation.baselines import RecipeBaselines
 from aeops.evaluation.prepared import PreparedSamples
+from aeops.evaluation.recipe_baselines import RecipeBaselines
 from aeops.evaluation.sample_blocks import map_samples
 from aeops.plugins import current_parts
 from aeops.project import Project

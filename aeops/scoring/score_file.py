@@ -4,7 +4,7 @@ A call's name is derived from the recipe and the content, so a second try of the
 file appears as a whole, by a rename, or not at all: a process killed before has done nothing, and killed after it everything.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -21,7 +21,13 @@ from aeops.kinds.flags import REFUSED
 from aeops.predictions import prediction_store
 from aeops.predictions.arrow_rows import build_rows
 from aeops.predictions.prediction_store import JOURNAL
-from aeops.predictions.recorded_files import is_day_file, joined_calls, predictions_folder, read_metadata
+from aeops.predictions.recorded_files import (
+    is_day_file,
+    joined_calls,
+    list_recorded,
+    predictions_folder,
+    read_metadata,
+)
 from aeops.predictions.rows import Scorer
 from aeops.project import Project
 from aeops.recipe.monitoring import BATCH_CHANNEL
@@ -180,8 +186,7 @@ def score_and_record(
 def read_scored_file(predictions: Path, call: str) -> ScoredFile:
     """Return the scored file that an earlier try of the same run has recorded as this call."""
     source = read_batch_source(predictions, call)
-    table = pq.read_table(predictions, columns=["id", "is_anomaly", "version", "score"])
-    table = table.filter(pc.starts_with(table["id"], f"{call}-"))
+    table = read_call_rows(predictions, call, ["is_anomaly", "version", "score"])
     return ScoredFile(
         name=source[SOURCE_KEY],
         sha256=source[SHA256_KEY],
@@ -192,6 +197,24 @@ def read_scored_file(predictions: Path, call: str) -> ScoredFile:
         flagged_count=int(np.asarray(table["is_anomaly"]).sum()),
         refused_count=table["score"].null_count,
     )
+
+
+def read_call_rows(file: Path, call: str, columns: Sequence[str]) -> "pa.Table":
+    """Return columns of a call's rows, in order.
+
+    Args:
+        file: that held the call: its own, or a day file; its own may have become part of one since.
+        call: name of the call.
+        columns: of predictions.
+    """
+    if not file.is_file():
+        file = next(
+            day_file for day_file in list_recorded(file.parent) if is_day_file(day_file) and call in joined_calls(day_file)
+        )
+    if not is_day_file(file):
+        return pq.read_table(file, columns=list(columns))
+    table = pq.read_table(file, columns=["id", *columns])
+    return table.filter(pc.starts_with(table["id"], f"{call}-")).select(list(columns))
 
 
 class ScoredBatches:

@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 from markupsafe import Markup
 
 from ae_models.intervals import clopper_pearson
@@ -27,7 +26,7 @@ from aeops.report.html_template import html_environment
 from aeops.scoring.charts import DayScores, draw_anomalous, draw_days
 from aeops.scoring.inbox import InboxFile
 from aeops.scoring.run_summary import InboxSummary
-from aeops.scoring.score_file import FileChangedError, ScoredFile, read_inbox_samples
+from aeops.scoring.score_file import FileChangedError, ScoredFile, read_call_rows, read_inbox_samples
 
 HISTOGRAM_DAYS = 14
 MAX_ANOMALOUS = 2 * COLUMNS  # samples that are shown
@@ -155,7 +154,7 @@ def most_anomalous(scored_files: Sequence[ScoredFile]) -> list[AnomalousSample]:
     """
     top_rows: list[tuple[float, ScoredFile, int]] = []
     for file in scored_files:
-        scores = pq.read_table(file.predictions, columns=["score"])["score"].to_numpy()
+        scores = read_call_rows(file.predictions, file.call, ["score"])["score"].to_numpy()
         for row in np.argsort(-scores, kind="stable")[: min(MAX_ANOMALOUS, np.count_nonzero(~np.isnan(scores)))]:
             top_rows.append((float(scores[row]), file, int(row)))
         top_rows.sort(key=lambda candidate: -candidate[0])
@@ -165,7 +164,7 @@ def most_anomalous(scored_files: Sequence[ScoredFile]) -> list[AnomalousSample]:
 
 def _read_sample_row(file: ScoredFile, row: int) -> AnomalousSample:
     columns = ["score", "p_value", "sample", "is_anomaly", "flags"]
-    [values] = pq.read_table(file.predictions, columns=columns).slice(row, 1).to_pylist()
+    [values] = read_call_rows(file.predictions, file.call, columns).slice(row, 1).to_pylist()
     return AnomalousSample(file, row, **values)
 
 

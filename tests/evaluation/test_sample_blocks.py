@@ -11,10 +11,10 @@ from small_bundles import small_bundle
 
 from aeops.bundle.detector import Detector
 from aeops.evaluation import sample_blocks
-from aeops.evaluation.baselines import RecipeBaselines
 from aeops.evaluation.block_scores import score_in_blocks
 from aeops.evaluation.paired_scores import predict_both
 from aeops.evaluation.prepared import load_prepared
+from aeops.evaluation.recipe_baselines import RecipeBaselines
 from aeops.evaluation.sample_blocks import map_samples, new_array, release_pages, rows_of_blocks, take_rows
 from aeops.evaluation.shrinking import shrink_factor, shrink_samples, shrunk_shape
 from aeops.project import find_project

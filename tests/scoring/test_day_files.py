@@ -21,7 +21,16 @@ from aeops.predictions.recorded_files import joined_calls, list_day_folders, lis
 from aeops.predictions.redaction import redact_predictions
 from aeops.predictions.rows import Scorer
 from aeops.project import Project
-from aeops.scoring.score_file import RUN_KEY, SHA256_KEY, SOURCE_KEY, RecordedCalls, call_name, read_batch_source
+from aeops.scoring.score_file import (
+    RUN_KEY,
+    SHA256_KEY,
+    SOURCE_KEY,
+    RecordedCalls,
+    call_name,
+    read_batch_source,
+    read_call_rows,
+    read_scored_file,
+)
 
 MORNING = datetime(2026, 3, 1, 8, tzinfo=UTC)
 TOMORROW = date(2026, 3, 2)
@@ -115,6 +124,10 @@ def test_a_prediction_and_a_batch_are_found_in_a_day_file(project: Project, call
     assert file == parquet_files(project)[0]
     assert read_batch_source(file, call)[SOURCE_KEY] == "parts.npy"
     assert set(joined_calls(file)) == set(calls)
+    scored = read_scored_file(file, call)
+    assert (scored.name, scored.call, scored.sample_count) == ("parts.npy", call, 3)
+    names = read_call_rows(file.with_name(f"{call}.parquet"), call, ["sample"])["sample"].to_pylist()
+    assert names == [f"{call}.npy[{row}]" for row in range(3)], "a run that has listed the call's own file finds the rows"
     assert calls[3] in recorded
 
 

@@ -97,7 +97,7 @@ def test_the_most_anomalous_samples_stand_above_their_nearest_normal_ones(make: 
     np.save(tmp_path / "new.npy", samples)
     file = InboxFile("new.npy", tmp_path / "new.npy", read_fingerprint(tmp_path / "new.npy"))
     scores = detector.score(samples, explanation=True)
-    scored = ScoredFile("new.npy", "a" * 64, tmp_path / "0123abcd.parquet", "1", 9, 0)
+    scored = ScoredFile("new.npy", "a" * 64, "0123abcd", tmp_path / "0123abcd.parquet", "1", 9, 0)
     worst = [AnomalousSample(scored, row, float(scores["score"][row]), 0.5, "", False, []) for row in range(9)]
     first, second = map(str, _draw_samples(worst, {"a" * 64: file}, detector))
     for picture, count in ((first, 6), (second, 3)):
