@@ -149,9 +149,10 @@ def processes_of(checkout: Checkout, *words: str) -> list[psutil.Process]:
     return found
 
 
-def kill(process: psutil.Process) -> None:
+def kill(process: psutil.Process | None) -> None:
     with suppress(psutil.NoSuchProcess):
-        process.kill()
+        if process is not None:
+            process.kill()
 
 
 def require_no_process(checkout: Checkout) -> None:
@@ -263,8 +264,9 @@ def test_shards_on_a_cluster_record_each_row_once_whoever_is_killed(ran: Checkou
     require_no_process(sharded)
     before = {path: path.stat().st_mtime_ns for path in done()}
     again = cluster.start(sharded, *words)
-    victims = wait_for(lambda: again.poll() is not None or processes_of(sharded, "aeops.scoring.score_shard"), WAIT)
-    kill(victims[0])
+    wait_for(lambda: again.poll() is not None or processes_of(sharded, "aeops.scoring.score_shard"), WAIT)
+    for process in processes_of(sharded, "aeops.scoring.score_shard")[:1]:
+        kill(process.parent())  # a worker of Ray's, with which its process ends
     kept = {path: path.stat().st_mtime_ns for path in done() if path in before}
     output, _ = again.communicate(timeout=WAIT)
     assert again.returncode == 0, (sharded.root / "started.log").read_text()
@@ -295,8 +297,12 @@ def test_a_sweep_on_a_cluster_of_this_machine_ends_in_the_table_of_processes_her
     killed_when(first, lambda: list((there.home / "sweeps").rglob("progress.jsonl")))
     require_no_process(there)
     second = local.start(there, *words, "--on", "ray:local")
-    [trained, *_] = wait_for(lambda: second.poll() is not None or processes_of(there, "aeops.stages.train"), WAIT)
-    kill(trained)
+    wait_for(lambda: second.poll() is not None or processes_of(there, "aeops.stages.train"), WAIT)
+    for process in processes_of(there, "aeops.stages.train")[:1]:
+        kill(process)
+    wait_for(lambda: second.poll() is not None or len(list((there.home / "sweeps").rglob("result/history.csv"))) > 2, WAIT)
+    for process in processes_of(there, "aeops.places.ray_driver"):
+        kill(process)  # its cluster ends with it, and the sweep goes on by another one
     output, _ = second.communicate(timeout=WAIT)
     assert second.returncode == 0, (there.root / "started.log").read_text()
     assert table_of(there) == table_of(here)
