@@ -62,8 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Print score, p-value and flag of each sample, or the result of each file of the inbox; return 0."""
     if arguments.inbox == (arguments.file is not None):
         raise UsageError("expected either a FILE or --inbox: type `ae score RECIPE FILE` or `ae score RECIPE --inbox`")
-    if arguments.explain and arguments.shards is not None:
-        raise UsageError("--explain: expected no --shards, as at most 1,024 samples are explained: leave one of them out")
+    if arguments.explain and (arguments.shards is not None or arguments.on is not None):
+        raise UsageError("--explain: expected neither --shards nor --on, as at most 1,024 samples are explained: leave them out")
     if arguments.fdr is not None and not 0 < arguments.fdr < 1:
         raise UsageError(f"--fdr: expected a share above 0 and below 1, such as 0.05, got {arguments.fdr:g}")
     if arguments.inbox:
@@ -207,7 +207,8 @@ def score_samples(
         return ScoredSamples(detector.score_checked(checked, code=True, explanation=True), checked)
     from aeops.scoring.shards import plan_shards, scored_shards
 
-    plan = plan_shards(project, arguments.recipe, detector, arguments.file, samples, arguments.shards)
+    is_sent_away = arguments.on is not None and not place.is_here
+    plan = plan_shards(project, arguments.recipe, detector, arguments.file, samples, arguments.shards, is_sent_away)
     if plan is None:
         return ScoredSamples(detector.score(samples.values, code=True, reconstruction=samples.series is not None))
     from aeops.machine.run_watch import RunWatch
