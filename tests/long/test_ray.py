@@ -214,8 +214,8 @@ def test_two_workers_on_a_cluster_train_the_weights_of_two_processes_here_also_k
     forget()
     worker_killed = cluster.start(to_train, *ON_CLUSTER, **place)
     wait_for(lambda: worker_killed.poll() is not None or epochs_done(to_train) > 3, WAIT)
-    for process in processes_of(to_train, "aeops.stages.train", "--worker 1"):
-        kill(process)
+    [worker] = processes_of(to_train, "aeops.stages.train", "--worker 1")
+    kill(worker)
     assert worker_killed.wait(WAIT) == 0, (to_train.root / "started.log").read_text()
     assert training_content(to_train) == expected
     assert not list((to_train.home / "training" / "small").glob("workers-*"))
@@ -265,8 +265,8 @@ def test_shards_on_a_cluster_record_each_row_once_whoever_is_killed(ran: Checkou
     before = {path: path.stat().st_mtime_ns for path in done()}
     again = cluster.start(sharded, *words)
     wait_for(lambda: again.poll() is not None or processes_of(sharded, "aeops.scoring.score_shard"), WAIT)
-    for process in processes_of(sharded, "aeops.scoring.score_shard")[:1]:
-        kill(process.parent())  # a worker of Ray's, with which its process ends
+    [scoring, *_] = processes_of(sharded, "aeops.scoring.score_shard")
+    kill(scoring.parent())  # a worker of Ray's, with which its process ends
     kept = {path: path.stat().st_mtime_ns for path in done() if path in before}
     output, _ = again.communicate(timeout=WAIT)
     assert again.returncode == 0, (sharded.root / "started.log").read_text()
@@ -298,11 +298,11 @@ def test_a_sweep_on_a_cluster_of_this_machine_ends_in_the_table_of_processes_her
     require_no_process(there)
     second = local.start(there, *words, "--on", "ray:local")
     wait_for(lambda: second.poll() is not None or processes_of(there, "aeops.stages.train"), WAIT)
-    for process in processes_of(there, "aeops.stages.train")[:1]:
-        kill(process)
+    [training, *_] = processes_of(there, "aeops.stages.train")
+    kill(training)
     wait_for(lambda: second.poll() is not None or len(list((there.home / "sweeps").rglob("result/history.csv"))) > 2, WAIT)
-    for process in processes_of(there, "aeops.places.ray_driver"):
-        kill(process)  # its cluster ends with it, and the sweep goes on by another one
+    [driver] = processes_of(there, "aeops.places.ray_driver")
+    kill(driver)  # its cluster ends with it, and the sweep goes on by another one
     output, _ = second.communicate(timeout=WAIT)
     assert second.returncode == 0, (there.root / "started.log").read_text()
     assert table_of(there) == table_of(here)
