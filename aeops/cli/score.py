@@ -52,7 +52,7 @@ def add_command(commands: Any) -> None:
     explain_help = "also say why: which part of the score spoke, where the error lies, the nearest normal sample"
     command.add_argument("--explain", action="store_true", help=explain_help)
     add_place(command, "shards of a large .npy file")
-    shards_help = "at most so many shards of a .npy file, a process for each (default: of 32,768 samples each, for a large file)"
+    shards_help = "at most so many shards of a .npy file, a process for each (default: of 65,536 samples each, for a large file)"
     command.add_argument("--shards", type=int, metavar="COUNT", help=shards_help)
     command.add_argument("--json", action="store_true", help="print every sample as JSON, nothing else")
     command.set_defaults(run=run)

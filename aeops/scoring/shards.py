@@ -1,6 +1,6 @@
 """Score a large file in shards: commands side by side, here or on a cluster, whose results are files named by content.
 
-    <home>/scoring/<recipe>/shards/<key>/0-32768.npz     the results of rows, until the whole file is recorded
+    <home>/scoring/<recipe>/shards/<key>/0-65536.npz     the results of rows, until the whole file is recorded
     <home>/scoring/<recipe>/shards/<key>/call.json       the name and the time of the call that will record them
 
 The key is a hash of the model, the file's content, the code and the rows of a shard. So a shard is scored once, whatever is
@@ -38,7 +38,7 @@ from aeops.scoring.score_shard import ShardRequest, file_stamp
 from aeops.terminal import print_progress
 
 SHARD_MODULE = "aeops.scoring.score_shard"
-SHARD_SAMPLES = 32_768  # of a shard, at most: seconds of work, where a process takes one to start
+SHARD_SAMPLES = 65_536  # of a shard, at most: many seconds of work, where a process takes one or two to start
 SHARD_VALUES = 2**26  # and at most so many values
 FEWEST_SHARDS = 3  # a smaller file is scored by the command itself
 KEY_DIGITS = 32
