@@ -52,7 +52,7 @@ def add_command(commands: Any) -> None:
     explain_help = "also say why: which part of the score spoke, where the error lies, the nearest normal sample"
     command.add_argument("--explain", action="store_true", help=explain_help)
     add_place(command, "shards of a large .npy file")
-    shards_help = "score a .npy file in so many processes' worth of rows (default: one for 32,768 samples of a large file)"
+    shards_help = "at most so many shards of a .npy file, a process for each (default: of 65,536 samples each, for a large file)"
     command.add_argument("--shards", type=int, metavar="COUNT", help=shards_help)
     command.add_argument("--json", action="store_true", help="print every sample as JSON, nothing else")
     command.set_defaults(run=run)
@@ -62,8 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Print score, p-value and flag of each sample, or the result of each file of the inbox; return 0."""
     if arguments.inbox == (arguments.file is not None):
         raise UsageError("expected either a FILE or --inbox: type `ae score RECIPE FILE` or `ae score RECIPE --inbox`")
-    if arguments.explain and arguments.shards is not None:
-        raise UsageError("--explain: expected no --shards, as at most 1,024 samples are explained: leave one of them out")
+    if arguments.explain and (arguments.shards is not None or arguments.on is not None):
+        raise UsageError("--explain: expected neither --shards nor --on, as at most 1,024 samples are explained: leave them out")
     if arguments.fdr is not None and not 0 < arguments.fdr < 1:
         raise UsageError(f"--fdr: expected a share above 0 and below 1, such as 0.05, got {arguments.fdr:g}")
     if arguments.inbox:
@@ -207,7 +207,8 @@ def score_samples(
         return ScoredSamples(detector.score_checked(checked, code=True, explanation=True), checked)
     from aeops.scoring.shards import plan_shards, scored_shards
 
-    plan = plan_shards(project, arguments.recipe, detector, arguments.file, samples, arguments.shards)
+    is_sent_away = arguments.on is not None and not place.is_here
+    plan = plan_shards(project, arguments.recipe, detector, arguments.file, samples, arguments.shards, is_sent_away)
     if plan is None:
         return ScoredSamples(detector.score(samples.values, code=True, reconstruction=samples.series is not None))
     from aeops.machine.run_watch import RunWatch

@@ -39,7 +39,11 @@ class RayCluster:
         self.driver: ChildProcess | None = None
 
     def __enter__(self) -> "RayCluster":
-        self._open()
+        try:
+            self._open()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

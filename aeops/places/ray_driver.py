@@ -33,14 +33,8 @@ from aeops.recipe.run_place import parse_place
 
 SETTLE_SECONDS = 5.0  # after the first worker of a training has failed: another one may know why
 POLL_SECONDS = 0.1
-PASSED_PREFIXES = ("AE_", "OMP_", "MKL_", "CUBLAS_", "HF_", "PYTHONHASHSEED")  # of the variables that reach a command
-HELD_BACK = (
-    "AE_PARENT_PROCESS",
-    "AE_ERROR_FILE",
-    "AE_HOME",
-    "AE_PYTHON",
-    "AE_RUN_ON",
-)  # which each process sets for its own child
+# Of this process's variables those that a command reads; no other one leaves this machine.
+PASSED_VARIABLES = ("AE_SOURCES", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUBLAS_WORKSPACE_CONFIG")
 
 
 def main() -> None:
@@ -140,9 +134,9 @@ class Driver:
                 self.node_cores.append(int(node["Resources"].get("CPU", 0)))
                 self.gpus += int(node["Resources"].get("GPU", 0))
         self.variables = {}
-        for name, value in os.environ.items():
-            if name.startswith(PASSED_PREFIXES) and name not in HELD_BACK:
-                self.variables[name] = value
+        for name in PASSED_VARIABLES:
+            if name in os.environ:
+                self.variables[name] = os.environ[name]
         self.requests: queue.Queue[dict[str, Any] | None] = queue.Queue()
 
     def serve(self) -> None:

@@ -1,6 +1,6 @@
 """Score a large file in shards: commands side by side, here or on a cluster, whose results are files named by content.
 
-    <home>/scoring/<recipe>/shards/<key>/0-32768.npz     the results of rows, until the whole file is recorded
+    <home>/scoring/<recipe>/shards/<key>/0-65536.npz     the results of rows, until the whole file is recorded
     <home>/scoring/<recipe>/shards/<key>/call.json       the name and the time of the call that will record them
 
 The key is a hash of the model, the file's content, the code and the rows of a shard. So a shard is scored once, whatever is
@@ -25,6 +25,7 @@ from aeops.data.stage_runs import StageCommand
 from aeops.errors import DataError, UsageError
 from aeops.files import file_sha256, make_folder, write_json
 from aeops.kinds.samples import FileSamples
+from aeops.machine.access import may_write
 from aeops.machine.lock import file_lock
 from aeops.machine.source_files import source_hashes
 from aeops.machine.stored_json import read_json_if_whole
@@ -37,7 +38,7 @@ from aeops.scoring.score_shard import ShardRequest, file_stamp
 from aeops.terminal import print_progress
 
 SHARD_MODULE = "aeops.scoring.score_shard"
-SHARD_SAMPLES = 32_768  # of a shard, at most: seconds of work, where a process takes one to start
+SHARD_SAMPLES = 65_536  # of a shard, at most: many seconds of work, where a process takes one or two to start
 SHARD_VALUES = 2**26  # and at most so many values
 FEWEST_SHARDS = 3  # a smaller file is scored by the command itself
 KEY_DIGITS = 32
@@ -79,12 +80,19 @@ def may_be_sharded(path: Path, samples: FileSamples) -> bool:
 
 
 def plan_shards(
-    project: Project, recipe: str, detector: Detector, path: Path, samples: FileSamples, requested: int | None
+    project: Project,
+    recipe: str,
+    detector: Detector,
+    path: Path,
+    samples: FileSamples,
+    requested: int | None,
+    is_sent_away: bool = False,
 ) -> ShardedFile | None:
     """Return how to score a file in shards; None for one that is scored at once.
 
     Args:
         requested: number of shards; None: as many as a large file needs.
+        is_sent_away: whether the command names another place for the file, however small it is.
 
     Raises:
         UsageError: shards are asked for of a file that has none.
@@ -92,11 +100,16 @@ def plan_shards(
     if requested is not None and not (requested >= 1 and may_be_sharded(path, samples)):
         raise UsageError(f"--shards: expected 1 or more, of a .npy file with two or more samples, got {requested} of {path}")
     if not may_be_sharded(path, samples):
+        if is_sent_away:
+            raise UsageError(f"--on: expected a .npy file with two or more samples, got {path}: leave --on out to score it here")
+        return None
+    is_asked_for = requested is not None or is_sent_away
+    if not is_asked_for and not may_write(project.home / "scoring"):  # who may only record scores
         return None
     total, values = len(samples.values), max(1, int(np.prod(samples.values.shape[1:])))
     block = detector.data_kind.rows_at_once(values)
     most = min(SHARD_SAMPLES, SHARD_VALUES // values)
-    if requested is None and total <= (FEWEST_SHARDS - 1) * max(block, most):
+    if not is_asked_for and total <= (FEWEST_SHARDS - 1) * max(block, most):
         return None
     wanted = most if requested is None else -(-total // requested)
     rows = max(1, -(-wanted // block)) * block

@@ -149,9 +149,10 @@ def processes_of(checkout: Checkout, *words: str) -> list[psutil.Process]:
     return found
 
 
-def kill(process: psutil.Process) -> None:
+def kill(process: psutil.Process | None) -> None:
     with suppress(psutil.NoSuchProcess):
-        process.kill()
+        if process is not None:
+            process.kill()
 
 
 def require_no_process(checkout: Checkout) -> None:
@@ -213,8 +214,8 @@ def test_two_workers_on_a_cluster_train_the_weights_of_two_processes_here_also_k
     forget()
     worker_killed = cluster.start(to_train, *ON_CLUSTER, **place)
     wait_for(lambda: worker_killed.poll() is not None or epochs_done(to_train) > 3, WAIT)
-    for process in processes_of(to_train, "aeops.stages.train", "--worker 1"):
-        kill(process)
+    [worker] = processes_of(to_train, "aeops.stages.train", "--worker 1")
+    kill(worker)
     assert worker_killed.wait(WAIT) == 0, (to_train.root / "started.log").read_text()
     assert training_content(to_train) == expected
     assert not list((to_train.home / "training" / "small").glob("workers-*"))
@@ -263,8 +264,9 @@ def test_shards_on_a_cluster_record_each_row_once_whoever_is_killed(ran: Checkou
     require_no_process(sharded)
     before = {path: path.stat().st_mtime_ns for path in done()}
     again = cluster.start(sharded, *words)
-    victims = wait_for(lambda: again.poll() is not None or processes_of(sharded, "aeops.scoring.score_shard"), WAIT)
-    kill(victims[0])
+    wait_for(lambda: again.poll() is not None or processes_of(sharded, "aeops.scoring.score_shard"), WAIT)
+    [scoring, *_] = processes_of(sharded, "aeops.scoring.score_shard")
+    kill(scoring.parent())  # a worker of Ray's, with which its process ends
     kept = {path: path.stat().st_mtime_ns for path in done() if path in before}
     output, _ = again.communicate(timeout=WAIT)
     assert again.returncode == 0, (sharded.root / "started.log").read_text()
@@ -295,8 +297,12 @@ def test_a_sweep_on_a_cluster_of_this_machine_ends_in_the_table_of_processes_her
     killed_when(first, lambda: list((there.home / "sweeps").rglob("progress.jsonl")))
     require_no_process(there)
     second = local.start(there, *words, "--on", "ray:local")
-    [trained, *_] = wait_for(lambda: second.poll() is not None or processes_of(there, "aeops.stages.train"), WAIT)
-    kill(trained)
+    wait_for(lambda: second.poll() is not None or processes_of(there, "aeops.stages.train"), WAIT)
+    [training, *_] = processes_of(there, "aeops.stages.train")
+    kill(training)
+    wait_for(lambda: second.poll() is not None or len(list((there.home / "sweeps").rglob("result/history.csv"))) > 2, WAIT)
+    [driver] = processes_of(there, "aeops.places.ray_driver")
+    kill(driver)  # its cluster ends with it, and the sweep goes on by another one
     output, _ = second.communicate(timeout=WAIT)
     assert second.returncode == 0, (there.root / "started.log").read_text()
     assert table_of(there) == table_of(here)

@@ -10,10 +10,11 @@ import pytest
 from checkout import ROOT
 
 from aeops.data.stage_runs import StageCommand
-from aeops.errors import InfrastructureError, TransientError, UsageError
+from aeops.errors import InfrastructureError, InternalError, TransientError, UsageError
 from aeops.machine.network import find_free_port
 from aeops.places.open_place import RUN_ON_VARIABLE, choose_place, open_place, require_place, set_place
 from aeops.places.pool import MAX_STARTS, run_command
+from aeops.places.ray_cluster import RayCluster
 from aeops.places.ray_connection import explain_failure
 from aeops.places.ray_sessions import LINK_FILE, make_session, remove_session, short_path
 from aeops.places.ray_settings import TOKEN_VARIABLES, cluster_token, make_token, ray_environment
@@ -128,6 +129,17 @@ def test_why_a_cluster_cannot_be_joined_is_said_with_what_to_do(output: str, kin
     failure = explain_failure(output, "10.0.0.5:6379")
     assert type(failure) is kind
     assert message in str(failure)
+
+
+def test_a_driver_that_cannot_begin_says_why(tmp_path: Path) -> None:
+    project = Project(ROOT, tmp_path / ".ae")
+    (project.home / "ray").mkdir(parents=True)
+    (project.home / "ray" / "sessions").write_text("a file in the place of the folder")
+    cluster = RayCluster(project, RunPlace(LOCAL_CLUSTER), cores=1)
+    with pytest.raises(InternalError, match=r"ray/sessions"), cluster:
+        pass
+    assert cluster.driver is None
+    assert not Path(cluster.scratch_folder.name).exists()
 
 
 # ---------------------------------------------------------------- state

@@ -142,17 +142,26 @@ def test_a_small_file_is_scored_at_once_and_a_large_one_in_shards(
     assert len(large.requests()) == 3
 
 
+def test_a_small_file_that_is_sent_away_is_one_shard(plan: ShardedFile, state: Project, file: Path) -> None:
+    samples = plan.detector.read_file(file)
+    sent = plan_shards(state, "digits", plan.detector, file, samples, requested=None, is_sent_away=True)
+    assert sent is not None
+    assert [(request.first, request.last) for request in sent.requests()] == [(0, ROWS)]
+
+
 def test_what_cannot_be_sharded_is_refused(
     state: Project, linear_bundle: Path, file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     detector = Detector(linear_bundle)
     single = file.with_name("one.npy")
     np.save(single, np.load(file)[0])
+    with pytest.raises(UsageError, match=r"--on: expected a \.npy file with two or more samples, got .*one\.npy"):
+        plan_shards(state, "digits", detector, single, detector.read_file(single), requested=None, is_sent_away=True)
     with pytest.raises(UsageError, match=r"--shards: expected 1 or more, of a \.npy file with two or more samples, got 2 of"):
         plan_shards(state, "digits", detector, single, detector.read_file(single), requested=2)
     for words, message in (
         (["--inbox", "--shards", "2"], "--inbox: expected neither --shards nor --on"),
-        ([str(file), "--explain", "--shards", "2"], "--explain: expected no --shards"),
+        ([str(file), "--explain", "--shards", "2"], "--explain: expected neither --shards nor --on"),
         ([str(file), "--on", "there"], "--on: expected here, ray:local or ray://HOST:PORT, got 'there'"),
     ):
         assert main(["score", "digits", *words]) == UsageError.exit_code

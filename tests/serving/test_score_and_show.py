@@ -71,7 +71,15 @@ def test_the_table_shows_the_highest_scores_and_counts_all(
     known = Detector(linear_bundle).score(digits[:60])
     score.run(
         SimpleNamespace(
-            recipe="digits", file=tmp_path / "batch.npy", version="1", json=False, inbox=False, fdr=None, explain=False
+            recipe="digits",
+            file=tmp_path / "batch.npy",
+            version="1",
+            json=False,
+            inbox=False,
+            fdr=None,
+            explain=False,
+            on=None,
+            shards=None,
         )
     )  # type: ignore[arg-type]
     told = capsys.readouterr().out

@@ -232,7 +232,15 @@ def test_ae_score_takes_a_file_of_texts(
     (tmp_path / "news.txt").write_text("\n".join(GIVEN), encoding="utf-8")
     score.run(
         SimpleNamespace(
-            recipe="mine", file=tmp_path / "news.txt", version="champion", json=True, inbox=False, fdr=None, explain=False
+            recipe="mine",
+            file=tmp_path / "news.txt",
+            version="champion",
+            json=True,
+            inbox=False,
+            fdr=None,
+            explain=False,
+            on=None,
+            shards=None,
         )
     )  # type: ignore[arg-type]
     told = json.loads(capsys.readouterr().out)["samples"]

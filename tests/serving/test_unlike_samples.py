@@ -254,6 +254,8 @@ def test_ae_score_answers_every_sample_and_says_what_is_wrong_with_it(
         "inbox": False,
         "fdr": None,
         "explain": False,
+        "on": None,
+        "shards": None,
     }
     score.run(SimpleNamespace(**arguments, json=True))  # type: ignore[arg-type]
     rows = json.loads(capsys.readouterr().out)["samples"]
