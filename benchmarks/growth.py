@@ -50,6 +50,7 @@ LARGE_SIZES = 2
 SMALLEST_GROWTH = 0.15  # of the seconds at the smallest size: what grows by less than that does not grow
 SMALLEST_EXPONENT = 0.05  # over all sizes: the seconds grow by less than half while the size grows a thousandfold
 TOLERANCE = 0.15  # of an exponent
+LEGEND_ROOM = 1.5  # of a panel's height, in which the names stand above the lines
 CELL_SECONDS = 1800  # a cell that takes longer is stopped, and larger ones of its step are not tried
 
 
@@ -221,21 +222,29 @@ def summarize(record: Mapping[str, Any]) -> str:
 
 
 def draw_growth(file: Path, record: Mapping[str, Any]) -> None:
-    """Draw the seconds of CPU of every step over its size, on logarithmic scales, with a panel for what grows."""
-    from aeops.drawing.palette import LABEL_COLOURS
+    """Draw seconds of CPU and memory of every step over its size, on logarithmic scales, with two panels for what grows."""
     from aeops.drawing.style import REPORT_WIDTH, svg_axes
 
     axes_of = record["cells"]
-    with svg_axes(file, REPORT_WIDTH, 7.2, columns=3, rows=math.ceil(len(axes_of) / 3)) as panels:
-        for panel, (axis, steps) in zip(panels, axes_of.items(), strict=False):
-            for number, (name, figures) in enumerate(steps.items()):
-                points = sorted((int(size), cell["cpu_seconds"]) for size, cell in figures.items() if "cpu_seconds" in cell)
-                colour = LABEL_COLOURS[number % len(LABEL_COLOURS)]
-                panel.plot(*zip(*points, strict=True), color=colour, marker=".", label=name)
-            panel.set(xscale="log", yscale="log", title=f"seconds of CPU, by {axis}")
-            panel.legend(fontsize=7)
-        for panel in panels[len(axes_of) :]:
+    with svg_axes(file, REPORT_WIDTH, 9.6, columns=4, rows=math.ceil(len(axes_of) / 2)) as panels:
+        for number, (axis, steps) in enumerate(axes_of.items()):
+            seconds, memory = panels[2 * number], panels[2 * number + 1]
+            _draw_panel(seconds, steps, "cpu_seconds", f"seconds of CPU, by {axis}")
+            _draw_panel(memory, steps, "peak_mib", f"MiB, by {axis}")
+            seconds.set(yscale="log")
+            memory.set_ylim(0, LEGEND_ROOM * memory.get_ylim()[1])
+            memory.legend(fontsize=6, loc="upper left", ncols=2)
+        for panel in panels[2 * len(axes_of) :]:
             panel.set_axis_off()
+
+
+def _draw_panel(panel: Any, steps: Mapping[str, Mapping[str, Mapping[str, float]]], figure: str, title: str) -> None:
+    from aeops.drawing.palette import LABEL_COLOURS
+
+    for number, (name, cells) in enumerate(steps.items()):
+        points = sorted((int(size), cell[figure]) for size, cell in cells.items() if figure in cell)
+        panel.plot(*zip(*points, strict=True), color=LABEL_COLOURS[number % len(LABEL_COLOURS)], marker=".", label=name)
+    panel.set(xscale="log", title=title)
 
 
 # ---------------------------------------------------------------- the program

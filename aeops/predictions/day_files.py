@@ -11,10 +11,12 @@ goes on where it was.
 import json
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aeops.errors import DataError
 from aeops.files import data_sha256
 from aeops.machine.lock import file_lock
 from aeops.predictions import prediction_store
@@ -42,6 +44,8 @@ ROW_GROUP_ROWS = 65536
 def roll_days(project: Project, recipe: str, today: date | None = None) -> int:
     """Join the small calls of each day before `today` into day files, and delete files that an earlier pass has joined.
 
+    A call whose file cannot be read stays as it is, for whoever reads its rows to name it.
+
     Args:
         project: whose predictions they are.
         recipe: its name.
@@ -51,7 +55,7 @@ def roll_days(project: Project, recipe: str, today: date | None = None) -> int:
         The number of calls that were joined.
 
     Raises:
-        DataError: a file cannot be read.
+        DataError: a day file cannot be read.
     """
     if today is None:
         today = datetime.now(UTC).date()
@@ -62,8 +66,7 @@ def roll_days(project: Project, recipe: str, today: date | None = None) -> int:
                 continue
             _delete_joined(folder, DELETE_AFTER)
             for files in _small_groups(folder):
-                _join(folder, files)
-                joined += len(files)
+                joined += _join(folder, files)
     return joined
 
 
@@ -102,18 +105,23 @@ def _small_groups(folder: Path) -> Iterator[list[Path]]:
         yield group
 
 
-def _join(folder: Path, files: Sequence[Path]) -> None:
-    """Write the day file of these calls' files."""
+def _join(folder: Path, files: Sequence[Path]) -> int:
+    """Write the day file of these calls' files; return how many calls it has."""
     import pyarrow as pa
 
     tables, calls = [], {}
     for file in files:
-        tables.append(prediction_store.read_call(file))
-        calls[file.stem] = read_metadata(file)
+        with suppress(DataError):
+            table = prediction_store.read_call(file)
+            calls[file.stem] = read_metadata(file)
+            tables.append(table)
+    if len(calls) < MIN_CALLS:
+        return 0
     table = pa.concat_tables(sorted(tables, key=_first_time))
     names = ",".join(sorted(calls))
     day_file = folder / f"{DAY_PREFIX}{data_sha256(names)[:16]}.parquet"
     prediction_store.write_call(day_file, _batches(table), {CALLS_KEY: json.dumps(calls, sort_keys=True)})
+    return len(calls)
 
 
 def _first_time(table: "pa.Table") -> int:

@@ -94,11 +94,13 @@ def test_a_cell_that_takes_too_long_ends_its_step(tmp_path: Path, monkeypatch: p
     assert growth.cell_text({"stopped_after": 1800}) == "over 1,800 s"
 
 
-def test_the_documentation_quotes_the_record() -> None:
+def test_the_documentation_quotes_the_record(tmp_path: Path) -> None:
     record = json.loads((RECORDS / "growth.json").read_text(encoding="utf-8"))
     text = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
     assert growth.summarize(record) in text
     assert "growth.svg" in text
+    growth.draw_growth(tmp_path / "growth.svg", record)
+    assert (tmp_path / "growth.svg").read_bytes() == growth.PICTURE.read_bytes()
 
 
 def test_evaluation_of_pictures_stays_below_its_memory() -> None:

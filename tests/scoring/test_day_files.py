@@ -139,6 +139,16 @@ def test_a_sample_is_taken_out_of_a_day_file_once(project: Project, calls: list[
     assert prediction_store.find_prediction(project, f"{calls[5]}-2").sample == f"{calls[5]}.npy[2]"
 
 
+def test_a_call_that_cannot_be_read_stays_and_is_named_by_its_reader(project: Project, calls: list[str]) -> None:
+    [folder] = list_day_folders(project, "digits")
+    damaged = folder / f"{calls[2]}.parquet"
+    damaged.write_bytes(damaged.read_bytes()[:60])
+    assert roll_days(project, "digits", TOMORROW) == CALLS - 1
+    assert roll_days(project, "digits", TOMORROW) == 0
+    with pytest.raises(DataError, match=f"{calls[2]}.parquet cannot be read"):
+        all_rows(project)
+
+
 @pytest.mark.usefixtures("calls")
 def test_a_day_file_that_cannot_be_read_is_named(project: Project) -> None:
     roll_days(project, "digits", TOMORROW)
