@@ -187,7 +187,7 @@ def test_a_receiver_that_is_down_or_has_no_secret_fails_nothing_and_is_said(
     assert sorted((one.target, one.state, one.attempts) for one in results) == [("down", "failed", 3), ("unset", "failed", 0)]
     error = capsys.readouterr().err
     assert "notify: down was not notified of `training of digits has failed` in 3 attempts: 127.0.0.1 answers 503" in error
-    assert "notify: unset was not told of `training of digits has failed`: the environment variable NOT_SET_ANYWHERE" in error
+    assert "notify: unset was not notified of `training of digits has failed`: the environment variable NOT_SET_ANYWHERE" in error
     assert not sent_file(project).exists(), "what did not arrive is sent again the next time"
     (project.root / "ae.yaml").write_text("notify: [", encoding="utf-8")
     assert send(project, notices.failed("digits", "training of digits", "no disk")) == []

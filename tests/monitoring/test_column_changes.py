@@ -136,8 +136,9 @@ def test_what_has_not_changed_is_quiet(watch: Watch) -> None:
 
 
 def test_a_moved_column_alarms_by_name_with_its_value_beside_the_usual_range(
-    watch: Watch, project: Project, capsys: pytest.CaptureFixture[str]
+    watch: Watch, project: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)  # a wide table, with borders
     verdict = watch(day(0), *(day(seed, proline=lambda frame: frame["proline"] + 900) for seed in range(1, 6)))
     first = verdict["columns"][0]
     assert (first["column"], first["alarm"]) == ("proline", True)

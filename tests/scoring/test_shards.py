@@ -35,7 +35,12 @@ def file(digits: np.ndarray, tmp_path: Path) -> Path:
 def state(project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
     monkeypatch.chdir(project.root)
     monkeypatch.setenv("AE_HOME", str(project.home))
+    forget_scores(project)  # other tests of this project record some
     yield project
+    forget_scores(project)
+
+
+def forget_scores(project: Project) -> None:
     for name in ("predictions", "scoring"):
         shutil.rmtree(project.home / name, ignore_errors=True)
 
