@@ -3,6 +3,7 @@
 import multiprocessing
 import shutil
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -75,10 +76,21 @@ def repeat_and_check(project: Project, bundle: Path, was_finished: bool) -> None
     assert [entry.event for entry in ledger.read_entries(project, "digits")] == ["promotion"]
 
 
+def report_failure(said: Path, project: Project, bundle: Path, was_finished: bool) -> None:
+    """Do `repeat_and_check`, and write how it failed: what a process of its own prints is lost under `-n`."""
+    try:
+        repeat_and_check(project, bundle, was_finished)
+    except BaseException:
+        said.write_text(traceback.format_exc(), encoding="utf-8")
+        raise
+
+
+@pytest.mark.long
 @pytest.mark.timeout(3600)  # where it cuts everywhere, a process for each cut
 def test_registering_and_promoting_cut_at_any_write_ends_whole(
-    recorded: Recording, three_versions: Project, kill_step: int
+    recorded: Recording, three_versions: Project, kill_step: int, tmp_path: Path
 ) -> None:
+    said = tmp_path / "said"
     assert three_versions  # asked for so that MLflow has registered once here: what it looks up then, no child has to
     project, bundle, folder, operations = recorded
     chosen = {survive: chosen_cuts(operations, names_survive=survive, every_one=kill_step == 1) for survive in (False, True)}
@@ -95,9 +107,9 @@ def test_registering_and_promoting_cut_at_any_write_ends_whole(
             folder.restore(names_survive=names_survive)
             # MLflow keeps the database open, and the next cut replaces its file: so each is a process of its own.
             check = multiprocessing.get_context("fork").Process(
-                target=repeat_and_check, args=(project, bundle, number == max(places))
+                target=report_failure, args=(said, project, bundle, number == max(places))
             )
             check.start()
             check.join()
             described = f"operation {number} of {len(operations)}, names {'survive' if names_survive else 'are lost'}"
-            assert check.exitcode == 0, f"cut after {described}: the error is above"
+            assert check.exitcode == 0, f"cut after {described}: {said.read_text(encoding='utf-8')}"
