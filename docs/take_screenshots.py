@@ -118,6 +118,7 @@ def terminal_shots(commands: list[list[str]], folder: Path) -> list[Shot]:
         parts = []
         for arguments in commands:
             printed = read_terminal([sys.executable, "-m", "aeops.cli.main", *arguments], columns)
+            printed = printed.replace(str(Path.cwd()), "~/project")
             parts.append(f"\x1b[1m$ ae {' '.join(arguments)}\x1b[0m\n{printed}")
         file = folder / f"terminal-{columns}.html"
         file.write_text(terminal_page("\n".join(parts), columns), encoding="utf-8")
