@@ -1,6 +1,7 @@
 """Code that several benchmarks share: digits, files of sources, clones of HEAD, facts about a measurement, pages with records."""
 
 import dataclasses
+import json
 import os
 import subprocess
 import tempfile
@@ -18,6 +19,7 @@ from aeops.errors import DataError, UsageError
 from aeops.files import write_json
 from aeops.machine.git import git_text
 from aeops.machine.platform_info import platform_facts
+from aeops.machine.stored_json import read_json
 from aeops.project import Project, find_project
 
 ROOT = Path(__file__).parents[1]
@@ -117,6 +119,24 @@ def save_record(path: Path, record: dict[str, Any]) -> None:
     """Write a record as JSON; its folder is created if it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, record)
+
+
+def save_and_print(path: Path, record: dict[str, Any]) -> None:
+    """Write a record and print it."""
+    save_record(path, record)
+    print(json.dumps(record, indent=2))
+
+
+def update_docs(page: Path, record: Path, update: Callable[[str, Any], str]) -> None:
+    """Write the page that quotes a record anew.
+
+    Args:
+        page: of docs/.
+        record: the file; there may be none yet.
+        update: makes the page's text of its old one and of the record, or of None.
+    """
+    stored = read_json(record) if record.is_file() else None
+    page.write_text(update(page.read_text(encoding="utf-8"), stored), encoding="utf-8")
 
 
 def replace_section(text: str, begin: str, end: str, section: str, page_name: str) -> str:

@@ -13,7 +13,6 @@ Writes benchmarks/records/gate.json and the section of docs/gates.md that quotes
 
 import argparse
 import itertools
-import json
 import multiprocessing
 import statistics
 import tempfile
@@ -28,7 +27,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
-from benchmark_tools import RECORDS, ROOT, mnist_digits, replace_section, save_record
+from benchmark_tools import RECORDS, ROOT, mnist_digits, replace_section, save_and_print, update_docs
 
 from ae_models.intervals import clopper_pearson
 from aeops.bundle.detector import usable_cores
@@ -38,7 +37,6 @@ from aeops.files import write_json
 from aeops.gate.comparison import BETTER, CANNOT_TELL, LEVEL, NOT_WORSE, WORSE
 from aeops.gate.margins import resolve_margins
 from aeops.gate.seed_record import no_seed_spread
-from aeops.machine.stored_json import read_json
 from aeops.recipe.reader import Recipe, read_recipe
 from aeops.report.model_card import markdown_table
 from aeops.stages.compare import Champion, compare
@@ -295,12 +293,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--docs-only", action="store_true", help="only write docs/gates.md, from the record")
     args = parser.parse_args(arguments)
     if not args.docs_only:
-        record = measure(args.trials, args.full_seeds, args.full_epochs, args.processes)
-        save_record(args.out, record)
-        print(json.dumps(record, indent=2))
+        save_and_print(args.out, measure(args.trials, args.full_seeds, args.full_epochs, args.processes))
     if args.out == RECORD:
-        stored = read_json(RECORD) if RECORD.is_file() else None
-        DOCS.write_text(update_page(DOCS.read_text(encoding="utf-8"), stored), encoding="utf-8")
+        update_docs(DOCS, RECORD, update_page)
 
 
 if __name__ == "__main__":

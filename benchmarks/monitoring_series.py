@@ -8,7 +8,6 @@ monitoring counts, each window is counted as if it were drawn alone.
 """
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmark_tools import RECORDS, ROOT, replace_section, save_record
+from benchmark_tools import RECORDS, ROOT, replace_section, save_and_print, update_docs
 from scipy.signal import lfilter
 
 from ae_models.conformal_thresholds import BlockConformalThreshold
@@ -24,7 +23,6 @@ from ae_models.intervals import clopper_pearson
 from aeops.drawing.words import format_share
 from aeops.evaluation.reference import CalibrationReference
 from aeops.kinds.series_blocks import BlockRule
-from aeops.machine.stored_json import read_json
 from aeops.monitoring.block_counts import BlockKey, BlockSums, bin_blocks
 from aeops.monitoring.daily_counts import DailyCounts
 from aeops.monitoring.evidence import compute_evidence
@@ -202,12 +200,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--docs-only", action="store_true", help="only write docs/monitoring.md, from the record")
     args = parser.parse_args(arguments)
     if not args.docs_only:
-        record = measure(args.streams)
-        save_record(args.out, record)
-        print(json.dumps(record, indent=2))
+        save_and_print(args.out, measure(args.streams))
     if args.out == RECORD:
-        stored = read_json(RECORD) if RECORD.is_file() else None
-        DOCS.write_text(update_page(DOCS.read_text(encoding="utf-8"), stored), encoding="utf-8")
+        update_docs(DOCS, RECORD, update_page)
 
 
 if __name__ == "__main__":

@@ -7,20 +7,18 @@ chances of the bins are a draw from Dirichlet(g), g as in aeops/monitoring/eproc
 """
 
 import argparse
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmark_tools import RECORDS, ROOT, replace_section, save_record
+from benchmark_tools import RECORDS, ROOT, replace_section, save_and_print, update_docs
 from scipy.special import ndtr
 from scipy.stats import binom
 
 from ae_models.intervals import clopper_pearson
 from ae_models.threshold_laws import conformal_rank
 from aeops.drawing.words import format_share
-from aeops.machine.stored_json import read_json
 from aeops.monitoring.eprocess import any_change, log_evidence, more_than, worst_of
 from aeops.monitoring.ranks import even_ranks
 from aeops.recipe.monitoring import ALARM_RATE_SIGNAL, CODE_SIGNAL, INPUT_SIGNAL, SCORE_SIGNAL, MonitorSpec
@@ -237,12 +235,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--docs-only", action="store_true", help="only write docs/monitoring.md, from the record")
     args = parser.parse_args(arguments)
     if not args.docs_only:
-        record = measure(args.streams)
-        save_record(args.out, record)
-        print(json.dumps(record, indent=2))
+        save_and_print(args.out, measure(args.streams))
     if args.out == RECORD:
-        stored = read_json(RECORD) if RECORD.is_file() else None
-        DOCS.write_text(update_page(DOCS.read_text(encoding="utf-8"), stored), encoding="utf-8")
+        update_docs(DOCS, RECORD, update_page)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def close_killed_runs(store: Store) -> list[str]:
 
 
 def close_own_runs(store: Store) -> None:
-    """Close every open run of this process, which somebody stops: as KILLED, with a tag that tells it from a process that died.
+    """Close every open run of this process, which somebody stops, as KILLED, and tag it as stopped in order.
 
     Raises:
         InfrastructureError: MLflow cannot be reached.

@@ -10,14 +10,12 @@ import pytest
 from fastapi.testclient import TestClient
 from machine_series import fit_bundle, readings
 from mlflow.exceptions import MlflowException
-from mlflow.models import make_metric
 from mlflow.pyfunc import scoring_server
 from mlflow.types.schema import AnyType
-from sklearn.metrics import roc_auc_score
+from mlflow_evaluation import auroc_by_mlflow
 
 from aeops.bundle.detector import Detector
 from aeops.kinds.series_scores import SeriesScores, score_series
-from aeops.machine.sqlite import sqlite_uri
 from aeops.project import Project
 from aeops.registry.packing import save_model
 
@@ -163,26 +161,9 @@ def test_mlflow_evaluates_the_model_on_readings(
 ) -> None:
     broken = np.zeros(len(frame), bool)
     broken[STEPS + 40 : STEPS + 50] = True
-    separates = make_metric(
-        eval_fn=lambda predictions, targets: float(roc_auc_score(targets, predictions)), greater_is_better=True, name="auroc"
-    )
     monkeypatch.chdir(tmp_path)
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(sqlite_uri(tmp_path / "mlflow.db"))
-    try:
-        experiment = mlflow.create_experiment("tried", artifact_location=(tmp_path / "files").as_uri())
-        with mlflow.start_run(experiment_id=experiment):
-            measured = mlflow.models.evaluate(
-                str(model_folder),
-                frame.reset_index(drop=True).assign(broken=broken),
-                targets="broken",
-                predictions="score",
-                extra_metrics=[separates],
-                evaluators="default",
-            )
-    finally:
-        mlflow.set_tracking_uri(before)
-    assert measured.metrics["auroc"] > 0.95
+    metrics = auroc_by_mlflow(model_folder, frame.reset_index(drop=True).assign(broken=broken), "broken", tmp_path)
+    assert metrics["auroc"] > 0.95
 
 
 def test_a_batch_as_spark_makes_it_is_answered_in_the_types_of_the_signature(

@@ -14,9 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 from fastapi.testclient import TestClient
 from mlflow.exceptions import MlflowException
-from mlflow.models import make_metric
 from mlflow.pyfunc import scoring_server
-from sklearn.metrics import roc_auc_score
+from mlflow_evaluation import auroc_by_mlflow
 from wine_table import SECTIONS, fit_wines, wine_rows, wines
 
 from ae_models.errors import SampleError
@@ -30,7 +29,6 @@ from aeops.errors import AeError, DataError, UsageError
 from aeops.kinds.flags import list_flag_names
 from aeops.kinds.samples import SampleSpec
 from aeops.kinds.table import KIND
-from aeops.machine.sqlite import sqlite_uri
 from aeops.project import Project
 from aeops.registry.packing import save_model
 from aeops.serving import arrow
@@ -269,21 +267,8 @@ def test_mlflow_evaluates_the_model_on_rows_by_name(
     rows = wines()[:20]
     broken = detector.score(rows)["score"] > np.median(detector.score(rows)["score"])
     given = rows.assign(bottled=rows["bottled"].dt.strftime("%Y-%m-%d"), broken=broken)
-    separates = make_metric(
-        eval_fn=lambda predictions, targets: float(roc_auc_score(targets, predictions)), greater_is_better=True, name="auroc"
-    )
     monkeypatch.chdir(tmp_path)
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(sqlite_uri(tmp_path / "mlflow.db"))
-    try:
-        experiment = mlflow.create_experiment("tried", artifact_location=(tmp_path / "files").as_uri())
-        with mlflow.start_run(experiment_id=experiment):
-            measured = mlflow.models.evaluate(
-                str(model_folder), given, targets="broken", predictions="score", extra_metrics=[separates], evaluators="default"
-            )
-    finally:
-        mlflow.set_tracking_uri(before)
-    assert measured.metrics == {"auroc": 1.0}
+    assert auroc_by_mlflow(model_folder, given, "broken", tmp_path) == {"auroc": 1.0}
 
 
 # ---------------------------------------------------------------- files
