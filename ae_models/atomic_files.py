@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 __all__ = [
+    "CLOCK_RESOLUTION",
     "append_synced",
     "atomic_folder",
     "atomic_path",
@@ -28,6 +29,10 @@ __all__ = [
     "sync_tree",
     "temporary_path",
 ]
+
+# Seconds by which the time of a file may lie before the clock's when it was written: the kernel stamps files by a clock that it
+# moves every few milliseconds, and some file systems store whole seconds, or every second one.
+CLOCK_RESOLUTION = 2.0
 
 
 # ---------------------------------------------------------------- one file
@@ -139,11 +144,13 @@ def sync_tree(path: Path, top: Path, since: float = 0.0) -> None:
     Args:
         path: a file, or a folder.
         top: a folder above it, or `path` itself.
-        since: seconds since the epoch; files and folders that were not changed since then are left out.
+        since: seconds since the epoch, as `time.time` gives them; files and folders that were not changed since then are left
+            out.
 
     Raises:
         OSError: something cannot be read.
     """
+    since -= CLOCK_RESOLUTION
     for folder, _, file_names in os.walk(path):
         for name in file_names:
             _sync_if_changed(Path(folder, name), since)

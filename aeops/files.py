@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ae_models.atomic_files import (
+    CLOCK_RESOLUTION,
     append_synced,
     atomic_folder,
     atomic_path,
@@ -26,6 +27,7 @@ from ae_models.atomic_files import (
 from ae_models.checksums import file_sha256
 
 __all__ = [
+    "CLOCK_RESOLUTION",
     "append_synced",
     "atomic_folder",
     "atomic_path",

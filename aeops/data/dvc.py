@@ -25,7 +25,7 @@ import psutil
 from aeops.data.pipeline_files import record_python
 from aeops.data.stage_code import STAGES, write_code_hashes
 from aeops.errors import DataError, InfrastructureError, TransientError, UsageError
-from aeops.files import atomic_write, data_sha256, make_folder, sync_tree, write_json
+from aeops.files import CLOCK_RESOLUTION, atomic_write, data_sha256, make_folder, sync_tree, write_json
 from aeops.machine.child_process import run_module
 from aeops.machine.lock import file_lock
 from aeops.machine.process_identity import parse_identity, this_process
@@ -42,7 +42,6 @@ PLAIN_PATH = re.compile(r"[\w./+-]+")
 DATA_FILE, LOCK_FILE = "data.dvc", "dvc.lock"
 WHOLE_DATA = "data"  # the folder of all datasets
 WRITING_COMMANDS = ("add", "push", "repro")
-CLOCK_RESOLUTION = 2.0  # seconds by which a file's time may lie before the clock's
 
 
 def dvc(project: Project, *arguments: str, on_poll: Callable[[], None] | None = None) -> str:
@@ -424,17 +423,17 @@ def _synced_writes(project: Project, command: str) -> Iterator[None]:
             if record is not None:
                 _remove_torn_files(project, record["since"])
             interrupted.unlink()
-    since, process = time.time() - CLOCK_RESOLUTION, this_process()
+    started_at, process = time.time(), this_process()
     record_file = project.home / "dvc-writes" / f"{process.pid}.json"
     make_folder(record_file.parent)
-    write_json(record_file, {"since": since, "process": process.text})
+    write_json(record_file, {"since": started_at - CLOCK_RESOLUTION, "process": process.text})
     yield
     for folder in (*stored_folders(project), project.root / "artifacts", project.root / "data"):
         if folder.is_dir():
-            sync_tree(folder, folder.parent, since)
+            sync_tree(folder, folder.parent, started_at)
     for name in (DATA_FILE, LOCK_FILE):
         if (project.root / name).is_file():
-            sync_tree(project.root / name, project.root, since)
+            sync_tree(project.root / name, project.root, started_at)
     record_file.unlink()
 
 

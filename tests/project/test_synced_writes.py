@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from power_cut import PowerCut, record
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from aeops.data import dvc
-from aeops.files import append_synced
+from aeops.files import append_synced, sync_tree
 from aeops.machine.sqlite_sync import sync_every_commit
 from aeops.project import Project
 
@@ -109,6 +110,24 @@ def test_what_dvc_stores_is_on_the_disk_and_what_a_power_failure_emptied_is_stor
 
 
 # ---------------------------------------------------------------- SQLite
+
+
+def test_what_another_program_writes_right_after_the_clock_was_read_is_synced(
+    tmp_path: Path, synced: set[tuple[int, int]]
+) -> None:
+    """The kernel stamps files by a clock that is some milliseconds behind the one that programs read."""
+    for number in range(50):
+        since, folder = time.time(), tmp_path / str(number)
+        folder.mkdir()
+        (folder / "file").touch()
+        sync_tree(folder, folder, since)
+    assert not_synced(tmp_path, synced) == [tmp_path]
+
+
+def test_what_was_not_changed_for_longer_is_not_synced(tmp_path: Path, synced: set[tuple[int, int]]) -> None:
+    (tmp_path / "file").touch()
+    sync_tree(tmp_path, tmp_path, time.time() + 60)
+    assert synced == set()
 
 
 def test_every_connection_to_sqlite_syncs_its_commits_also_where_the_library_wants_less(tmp_path: Path) -> None:

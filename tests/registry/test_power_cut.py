@@ -85,7 +85,6 @@ def report_failure(said: Path, project: Project, bundle: Path, was_finished: boo
         raise
 
 
-@pytest.mark.long
 @pytest.mark.timeout(3600)  # where it cuts everywhere, a process for each cut
 def test_registering_and_promoting_cut_at_any_write_ends_whole(
     recorded: Recording, three_versions: Project, kill_step: int, tmp_path: Path
