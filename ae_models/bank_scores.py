@@ -1,6 +1,6 @@
 """Scores that compare a sample with its nearest normal samples. Each sample's work is a fixed number of steps in the graph."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,10 @@ from ae_models.model_output import ModelOutput
 from ae_models.sample_sets import SampleArray
 from ae_models.score_interface import ENERGY_FLOOR, Score, log_energy, to_shares
 from ae_models.score_samples import ScoreSamples
+from ae_models.tangents import tangent_vectors
+
+if TYPE_CHECKING:
+    from ae_models.autoencoder import Autoencoder
 
 __all__ = ["KnnScore", "LocalHullScore", "choose_k_centres", "solve_by_conjugate_gradients"]
 
@@ -171,38 +175,53 @@ class KnnScore(_BankScore):
 class LocalHullScore(_BankScore):
     """log ||r||^2 - energy log ||x||^2, with the residual r of x on the ridge-regularised affine hull of the nearest rows.
 
-    With the mean m of the k rows and the differences C = rows - m, r = (x - m) - C^T a, and a solves
-    (C C^T + ridge mean(diag C C^T) I) a = C (x - m).
+    With the mean m of the k rows and the matrix C of their differences to m, scaled so that its rows have a mean energy of one,
+    r = (x - m) - C^T a, and a solves (C C^T + ridge I) a = C (x - m). With tangents C also has the six of x and the six of m,
+    either group scaled likewise: what x and m become when they are moved a little (Simard et al. 1993).
 
     Args:
-        ridge: relative to the mean diagonal element of C C^T.
+        ridge: relative to the mean energy of the directions.
+        tangents: of images: whether small affine moves count as no difference.
         space, blur, energy, pool, rows, coreset, neighbours: as of `KnnScore`.
     """
 
-    def __init__(self, ridge: float, **settings: Any) -> None:
+    def __init__(self, ridge: float, tangents: bool = False, **settings: Any) -> None:
         super().__init__(**settings)
-        self.ridge = ridge
+        self.ridge, self.tangents = ridge, tangents
+        self._shape: tuple[int, ...] = ()
+
+    def attach(self, autoencoder: "Autoencoder") -> None:
+        channels, *sides = autoencoder.input_shape
+        self._shape = (channels, *(side // self.pool for side in sides))
 
     def residual(self, vectors: Tensor, neighbours: Tensor) -> Tensor:
-        centre = neighbours.mean(1, keepdim=True)
-        directions = neighbours - centre
-        offset = vectors.unsqueeze(1) - centre
+        centre = neighbours.mean(1)
+        groups = [neighbours - centre.unsqueeze(1)]
+        if self.tangents:
+            groups += [tangent_vectors(x.reshape(-1, *self._shape)) for x in (vectors, centre)]
+        directions = torch.cat([_scale_to_mean_energy_one(group) for group in groups], 1)
+        offset = (vectors - centre).unsqueeze(1)
         gram = directions @ directions.transpose(1, 2)
-        energies = directions.square().sum(2)  # the diagonal of gram
-        ridge = self.ridge * energies.mean(1, keepdim=True).unsqueeze(2) + _TINY
-        weights = solve_by_conjugate_gradients(gram, ridge, directions @ offset.transpose(1, 2), _SOLVER_STEPS)
+        weights = solve_by_conjugate_gradients(gram, self.ridge, directions @ offset.transpose(1, 2), _SOLVER_STEPS)
         residual: Tensor = offset - weights.transpose(1, 2) @ directions
         return residual[:, 0]
 
 
-def solve_by_conjugate_gradients(matrix: Tensor, ridge: Tensor, right_side: Tensor, steps: int) -> Tensor:
+def _scale_to_mean_energy_one(directions: Tensor) -> Tensor:
+    """Return directions (n, k, numbers) of which the mean squared length over k is one; zeros stay zeros."""
+    energy = directions.square().sum(2).mean(1)
+    scaled: Tensor = directions * torch.rsqrt(energy + _TINY)[:, None, None]
+    return scaled
+
+
+def solve_by_conjugate_gradients(matrix: Tensor, ridge: float, right_side: Tensor, steps: int) -> Tensor:
     """Return x with (matrix + ridge I) x = right_side, approximately: a fixed number of steps, which a graph can hold.
 
     Hestenes and Stiefel 1952. After at most k steps it is exact but for rounding.
 
     Args:
         matrix: (n, k, k), symmetric and positive semidefinite.
-        ridge: (n, 1, 1), above zero.
+        ridge: above zero.
         right_side: (n, k, 1).
         steps: number of steps.
     """

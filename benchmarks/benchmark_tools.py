@@ -18,9 +18,12 @@ from ae_models.spec import FitSpec
 from aeops.errors import DataError, UsageError
 from aeops.files import write_json
 from aeops.machine.git import git_text
+from aeops.machine.library_settings import let_waiting_threads_sleep
 from aeops.machine.platform_info import platform_facts
 from aeops.machine.stored_json import read_json
 from aeops.project import Project, find_project
+
+let_waiting_threads_sleep()  # as in a run; benchmarks import this module before they import torch
 
 ROOT = Path(__file__).parents[1]
 RECORDS = ROOT / "benchmarks" / "records"

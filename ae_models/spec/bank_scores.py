@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from ae_models.spec.autoencoder import AutoencoderConfig, input_shape
 from ae_models.spec.fields import bounded_field
-from ae_models.spec.inputs import INPUT_KINDS, TABLE, VECTOR_KINDS, InputSpec
+from ae_models.spec.inputs import IMAGE, INPUT_KINDS, TABLE, VECTOR_KINDS, InputSpec
 from ae_models.spec.training import TrainSpec
 
 __all__ = ["KnnScoreSpec", "LocalHullScoreSpec"]
@@ -83,6 +83,17 @@ class LocalHullScoreSpec(_BankSpec):
     kind: ClassVar[str] = "local-hull"
     neighbours: int = bounded_field(20, low=2, high=64)  # nearest rows that span the hull
     ridge: float = bounded_field(0.3, low=0.05, high=10.0)  # share of the mean energy of the rows that is added to it
+    # Of images: small shifts, rotations, scalings and shears of a sample and of its neighbours count as no difference.
+    tangents: bool = bounded_field(False, omit_default=True)
 
     def validation_errors(self) -> list[str]:
-        return self.shared_errors(self.neighbours)
+        messages = self.shared_errors(self.neighbours)
+        if self.tangents and self.space != "input":
+            messages.append(f"tangents are of inputs, and space is {self.space}: leave them out")
+        return messages
+
+    def compatibility_errors(self, model: AutoencoderConfig, input_spec: InputSpec, train: TrainSpec) -> list[str]:
+        messages = super().compatibility_errors(model, input_spec, train)
+        if self.tangents and input_spec.kind != IMAGE:
+            messages.append(f"expected no tangents for input.kind {input_spec.kind}: they are moves of an image")
+        return messages

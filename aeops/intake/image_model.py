@@ -40,6 +40,9 @@ def image_validate_section(count: int, values: ValueRange, bad_share: float) -> 
     )
 
 
+HULL = {"kind": "local-hull", "neighbours": 20, "ridge": 0.3, "energy": 0.5, "blur": 1}
+
+
 def model_sections(shape: Sequence[int], train_count: int) -> list[Entry]:
     """Return the sections model and score, by the size of a sample."""
     channels, height, width = shape
@@ -71,10 +74,7 @@ def model_sections(shape: Sequence[int], train_count: int) -> list[Entry]:
                     [
                         Entry("", {"kind": "normalised-residual", "energy": 0.5, "blur": 1}),
                         Entry("", {"kind": "disagreement", "energy": 0.5, "blur": 1}),
-                        Entry(
-                            "",
-                            {"kind": "local-hull", "neighbours": 20, "ridge": 0.3, "energy": 0.5, "blur": 1, "rows": hull_rows},
-                        ),
+                        Entry("", HULL | {"rows": hull_rows, "tangents": True}, "small moves of an image are no difference"),
                     ],
                 ),
             ],

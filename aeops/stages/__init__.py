@@ -2,7 +2,9 @@
 
 import sys
 
+from aeops.machine.library_settings import let_waiting_threads_sleep
 from aeops.machine.parent_process import die_with_parent
 
 if sys.argv[:1] == ["-m"]:  # Python looks for the module to run: this comes before the stage's imports, which take seconds
     die_with_parent()
+    let_waiting_threads_sleep()

@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, map_coordinates, shift
 
 from ae_models.autoencoder import Autoencoder
 from ae_models.bank_scores import KnnScore, LocalHullScore, choose_k_centres, solve_by_conjugate_gradients
@@ -21,6 +21,7 @@ from ae_models.sample_sets import ArraySampleSet, SampleRoles
 from ae_models.score_interface import ENERGY_FLOOR
 from ae_models.score_samples import ScoreSamples
 from ae_models.spec import FitSpec, InputSpec, KnnScoreSpec, LocalHullScoreSpec
+from ae_models.tangents import tangent_vectors
 
 CONTENT = "0" * 64
 INPUT = InputSpec("image", (1, 28, 28), 0, 255)
@@ -95,6 +96,64 @@ def test_the_local_hull_is_the_ridge_regression_in_numpy(samples: ScoreSamples, 
     np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-3)
 
 
+def moved(images: np.ndarray, way: str) -> np.ndarray:
+    """Return images (n, 28, 28) moved by a tenth of what a tangent stands for, by interpolation."""
+    down, right = np.mgrid[:28, :28] - 13.5
+    ways = {"right": (0, 1), "down": (1, 0), "scale": (down / 14, right / 14), "rotation": (-right / 14, down / 14)}
+    places = np.mgrid[:28, :28] + 0.1 * np.array([np.broadcast_to(part, (28, 28)) for part in ways[way]])
+    return np.stack([map_coordinates(image, places, order=3, mode="constant") for image in images])
+
+
+@pytest.mark.parametrize("way", ["right", "down", "scale", "rotation"])
+def test_tangents_span_what_small_moves_change(digits: np.ndarray, way: str) -> None:
+    images = blurred(digits[:30]).reshape(-1, 28, 28)
+    changes = (moved(images, way) - images).reshape(30, -1)
+    tangents = tangent_vectors(torch.from_numpy(images[:, None])).numpy()
+    assert tangents.shape == (30, 6, 784)
+    right, down, right_by_x, right_by_y, down_by_x, down_by_y = tangents.swapaxes(0, 1)
+    expected = {"right": right, "down": down, "scale": right_by_x + down_by_y, "rotation": right_by_y - down_by_x}[way]
+    for change, tangent in zip(changes, 0.1 * expected, strict=True):
+        assert np.linalg.norm(change - tangent) < 0.35 * np.linalg.norm(change)
+
+
+def test_a_hull_with_tangents_is_the_ridge_regression_in_numpy(
+    autoencoder: Autoencoder, samples: ScoreSamples, digits: np.ndarray
+) -> None:
+    bank, vectors = blurred(digits[:320]), blurred(digits[320:384])
+    nearest = np.argsort(squared_distances(vectors, bank), axis=1)[:, :20]
+    energies = []
+    for vector, rows in zip(vectors, nearest, strict=True):
+        centre = bank[rows].mean(0)
+        groups = [bank[rows] - centre]
+        for x in (vector, centre):
+            groups.append(tangent_vectors(torch.from_numpy(x.reshape(1, 1, 28, 28)))[0].numpy())
+        directions = np.concatenate([group / np.sqrt((group**2).sum(1).mean()) for group in groups])
+        gram = directions @ directions.T
+        weights = np.linalg.solve(gram + 0.3 * np.eye(len(gram)), directions @ (vector - centre))
+        energies.append((((vector - centre) - weights @ directions) ** 2).sum())
+    expected = np.log(np.array(energies) + ENERGY_FLOOR) - 0.5 * log_energy(digits[320:384])
+    score = LocalHullScore(neighbours=20, ridge=0.3, tangents=True, **INPUT_SPACE)
+    score.attach(autoencoder)
+    np.testing.assert_allclose(scored(score, samples), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_with_tangents_a_shifted_sample_is_less_of_a_novelty(
+    autoencoder: Autoencoder, samples: ScoreSamples, digits: np.ndarray
+) -> None:
+    """Half a pixel to the right changes a training sample's score by less than half of what it changes without tangents."""
+    at_hand, shifted = digits[:60].astype(np.float32), np.empty((60, 1, 28, 28), np.float32)
+    shifted[:, 0] = np.stack([shift(image, (0, 0.5), order=1) for image in at_hand[:, 0]])
+    rise = {}
+    for tangents in (False, True):
+        score = LocalHullScore(neighbours=20, ridge=0.3, tangents=tangents, **INPUT_SPACE)
+        score.attach(autoencoder)
+        score.fit(samples)
+        with torch.no_grad():
+            before, after = (score(autoencoder.run(torch.from_numpy(x / 255))) for x in (at_hand, shifted))
+        rise[tangents] = float((after - before).mean())
+    assert rise[True] < rise[False] / 2, rise
+
+
 def test_codes_are_compared_after_whitening(samples: ScoreSamples) -> None:
     codes = {
         role: np.concatenate([output.latent.detach().numpy() for output in samples.outputs(role)])
@@ -153,8 +212,8 @@ def test_conjugate_gradients_solve_the_system() -> None:
     ridge = 0.05 * np.einsum("nkk->n", gram) / 20
     right_side = generator.normal(size=(7, 20, 1))
     expected = np.linalg.solve(gram + ridge[:, None, None] * np.eye(20), right_side)
-    tensors = [torch.from_numpy(values.astype(np.float32)) for values in (gram, ridge[:, None, None], right_side)]
-    actual = solve_by_conjugate_gradients(*tensors, steps=20)
+    matrices = [torch.from_numpy((values / ridge[:, None, None]).astype(np.float32)) for values in (gram, right_side)]
+    actual = solve_by_conjugate_gradients(matrices[0], 1.0, matrices[1], steps=20)
     np.testing.assert_allclose(actual.numpy(), expected, rtol=1e-3, atol=1e-5)
 
 
@@ -176,6 +235,7 @@ def test_fewer_training_samples_than_neighbours_are_refused(autoencoder: Autoenc
         KnnScoreSpec(blur=1.0, energy=0.5),
         LocalHullScoreSpec(blur=1.0, energy=0.5, rows=100, coreset="k-centre"),
         LocalHullScoreSpec(space="code"),
+        LocalHullScoreSpec(blur=1.0, energy=0.5, tangents=True),
     ],
 )
 def test_a_bundle_scores_as_its_graph_and_is_the_same_each_time(
@@ -211,6 +271,7 @@ def test_a_bundle_scores_as_its_graph_and_is_the_same_each_time(
         ({"kind": "knn", "space": "code", "blur": 1.0, "energy": 0.5}, "blur and energy are of distances between inputs"),
         ({"kind": "local-hull", "pool": 3}, "pool is 3, and does not divide the sides [28, 28]"),
         ({"kind": "local-hull", "space": "pixels"}, "expected input or code, got 'pixels'"),
+        ({"kind": "local-hull", "space": "code", "tangents": True}, "tangents are of inputs, and space is code: leave them out"),
         ({"kind": "denoising"}, "denoising needs a model trained on noise, with model.corrupt gaussian, got none"),
     ],
 )
@@ -220,6 +281,14 @@ def test_settings_that_do_not_go_together_are_refused(
     with pytest.raises(SpecError) as refusal:
         make_spec(score=settings)
     assert message in str(refusal.value)
+
+
+@pytest.mark.parametrize("kind", ["series", "text"])
+def test_tangents_are_of_images(kind: str, spec: FitSpec) -> None:
+    other = InputSpec(kind, (1, 48), 0, 255)
+    assert f"expected no tangents for input.kind {kind}: they are moves of an image" in LocalHullScoreSpec(
+        tangents=True
+    ).compatibility_errors(spec.model, other, spec.train)
 
 
 @pytest.fixture
