@@ -69,6 +69,7 @@ VALIDATION_SHARE, CALIBRATION_SHARE = 0.1, 0.2  # of one class of MNIST's traini
 RATE = 0.01
 PIXEL_RANGE = 255.0
 SEEDS = 5
+THREADS = 1  # of a training, so that protocols can be measured side by side, one on each core
 CRITICS = {
     "plain": NoCriticSpec(),
     "aae": AdversarialCodeCriticSpec(widths=(128, 128), weight=0.01),
@@ -208,9 +209,12 @@ def baseline_settings(recipe: Recipe) -> dict[str, Any]:
 
 
 def variant_spec(spec: FitSpec, variant: str, seed: int) -> FitSpec:
-    """Return the recipe's settings with another critic and seed. Members take the seeds after it, so groups do not overlap."""
+    """Return the recipe's settings with another critic and seed, and one thread: other bits of the same method.
+
+    Members take the seeds after it, so groups do not overlap.
+    """
     model = dataclasses.replace(spec.model, critic=CRITICS[variant])
-    train = dataclasses.replace(spec.train, seed=seed * spec.train.members)
+    train = dataclasses.replace(spec.train, seed=seed * spec.train.members, threads=THREADS)
     return dataclasses.replace(spec, model=model, train=train)
 
 

@@ -54,6 +54,7 @@ INPUTS = {"energy": 0.5, "blur": 1.0}
 def list_scores(bank: int) -> dict[str, tuple[ScoreSpec, int]]:
     """Return each measured score and its number of members, by a name for the table."""
     hull = LocalHullScoreSpec(rows=bank, **INPUTS)
+    moved_hull = LocalHullScoreSpec(rows=bank, tangents=True, **INPUTS)
     disagreement = DisagreementScoreSpec(**INPUTS)
     return {
         "normalised-residual": (RESIDUAL, 1),
@@ -61,11 +62,12 @@ def list_scores(bank: int) -> dict[str, tuple[ScoreSpec, int]]:
         f"knn of inputs, {bank:,} rows": (KnnScoreSpec(rows=bank, **INPUTS), 1),
         f"knn of codes, {bank:,} rows": (KnnScoreSpec(space="code", rows=bank), 1),
         f"local-hull of inputs, {bank:,} rows": (hull, 1),
+        f"local-hull of inputs, {bank:,} rows, with tangents": (moved_hull, 1),
         f"local-hull of codes, {bank:,} rows": (LocalHullScoreSpec(space="code", rows=bank), 1),
         f"patch-bank, {bank:,} rows": (PatchBankScoreSpec(rows=bank, coreset="random"), 1),
         "normalised-residual, 4 members": (RESIDUAL, 4),
         "disagreement, 4 members": (disagreement, 4),
-        "residual + disagreement + hull, 4 members": (CombinedScoreSpec((RESIDUAL, disagreement, hull)), 4),
+        "residual + disagreement + hull with tangents, 4 members": (CombinedScoreSpec((RESIDUAL, disagreement, moved_hull)), 4),
     }
 
 
