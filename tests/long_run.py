@@ -39,6 +39,7 @@ TARGETS = {
         "tests/pipeline/test_interrupted_run.py",
         "tests/pipeline/test_seeds.py",
         "tests/project/test_new_project.py",
+        "tests/pipeline/test_shipped_sweeps.py",
         "tests/pipeline/test_sweep.py",
         "tests/pipeline/test_two_runs.py",
         "tests/registry/test_forgetting.py",
