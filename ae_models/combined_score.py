@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ae_models.bank_scores import KnnScore, LocalHullScore
 from ae_models.ensemble_scores import DisagreementScore
 from ae_models.factory import build_part
+from ae_models.linear_scores import PcaResidualScore
 from ae_models.model_output import ModelOutput
 from ae_models.patch_scores import PatchBankScore
 from ae_models.power import measure_separation
@@ -42,6 +43,7 @@ SINGLE_SCORES: dict[str, type[Score]] = {
     "knn": KnnScore,
     "local-hull": LocalHullScore,
     "patch-bank": PatchBankScore,
+    "pca-residual": PcaResidualScore,
 }
 
 _CHOICE_MARGIN = 0.02  # of separation, by which a combination without a score has to be better

@@ -21,6 +21,7 @@ from ae_models.spec import (
     KnnScoreSpec,
     LocalHullScoreSpec,
     NormalisedResidualScoreSpec,
+    PcaResidualScoreSpec,
     ScoreSpec,
     single_scores,
 )
@@ -38,7 +39,14 @@ BLUR_REACH = 3  # standard deviations to which the blur's kernel goes, as in ae_
 ENERGY_FLOOR = 1e-6  # added to sums of squares, as in ae_models.scores, which needs torch
 
 
-TREATED_SCORES = (NormalisedResidualScoreSpec, DenoisingScoreSpec, DisagreementScoreSpec, KnnScoreSpec, LocalHullScoreSpec)
+TREATED_SCORES = (
+    NormalisedResidualScoreSpec,
+    DenoisingScoreSpec,
+    DisagreementScoreSpec,
+    KnnScoreSpec,
+    LocalHullScoreSpec,
+    PcaResidualScoreSpec,
+)
 
 # ---------------------------------------------------------------- preprocessing
 
