@@ -5,11 +5,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from ae_models.blur import blur_axes, gaussian_kernel
+from ae_models.blur import gaussian_kernel
 from ae_models.model_output import ModelOutput
-from ae_models.score_interface import ENERGY_FLOOR, Score, log_energy, to_shares
+from ae_models.score_interface import ENERGY_FLOOR, Score, log_energy, to_shares, to_vectors
 from ae_models.score_samples import ScoreSamples
 
 __all__ = ["PcaResidualScore", "find_principal_axes"]
@@ -22,24 +21,25 @@ _LEAST_SHARE, _LEAST_VARIANCE = 1e-10, 1e-12
 class PcaResidualScore(Score):
     """log ||r||^2 - energy log ||x||^2, with the residual r of x on the first principal axes of the training samples.
 
-    With their mean m and the axes A, r = (x - m) - A^T A (x - m); x is the blurred and pooled input. The squared length of r is
-    also called Q statistic, or squared prediction error (Jackson and Mudholkar 1979).
+    With their mean m and the axes A, r = (x - m) - A^T A (x - m); x is the blurred and pooled input, less a share of its level.
+    The squared length of r is also called Q statistic, or squared prediction error (Jackson and Mudholkar 1979).
 
     Buffers: `mean` (numbers,); `axes` (components, numbers), orthonormal, that of the largest variance first.
 
     Args:
         components: number of axes; 0: as many as `variance` needs. Directions without variance are no axes.
         variance: least share of the variance that lies along the axes.
-        blur, energy, pool: as the spec says.
+        blur, energy, pool, level: as the spec says.
     """
 
     mean: Tensor
     axes: Tensor
     kernel: Tensor
 
-    def __init__(self, components: int, variance: float, blur: float, energy: float, pool: int) -> None:
+    def __init__(self, components: int, variance: float, blur: float, energy: float, pool: int, level: float = 0.0) -> None:
         super().__init__()
-        self.components, self.variance, self.energy, self.pool = components, variance, energy, pool
+        self.components, self.variance = components, variance
+        self.energy, self.pool, self.level = energy, pool, level
         self.register_buffer("kernel", gaussian_kernel(blur), persistent=False)
         for name in ("mean", "axes"):
             self.register_buffer(name, torch.zeros(0))
@@ -78,11 +78,7 @@ class PcaResidualScore(Score):
 
     def _vectors(self, output: ModelOutput) -> Tensor:
         """Return the samples as they are compared, (n, numbers)."""
-        x = blur_axes(output.inputs, self.kernel, len(self.kernel) // 2)
-        if self.pool > 1:
-            pool = F.avg_pool2d if x.dim() == 4 else F.avg_pool1d
-            x = pool(x, self.pool)
-        return x.flatten(1)
+        return to_vectors(output.inputs, self.kernel, self.pool, self.level)
 
     def _residual(self, vectors: Tensor) -> Tensor:
         centred = vectors - self.mean

@@ -77,6 +77,13 @@ def test_it_is_the_residual_of_scikit_learns_pca(samples: ScoreSamples, digits: 
         np.testing.assert_allclose(score.value_shares(output), shares, atol=1e-5)
 
 
+def test_a_level_that_is_subtracted_counts_no_more(samples: ScoreSamples) -> None:
+    score, output = fitted_score(samples, level=1.0), validation_output(samples)
+    brighter = output._replace(inputs=output.inputs + 0.25)
+    np.testing.assert_allclose(score(brighter), score(output), atol=1e-3)
+    assert (fitted_score(samples)(brighter) > fitted_score(samples)(output)).all()
+
+
 @pytest.mark.parametrize("variance", [0.5, 0.9])
 def test_as_many_axes_as_the_share_of_variance_needs(samples: ScoreSamples, digits: np.ndarray, variance: float) -> None:
     with threadpool_limits(1, "blas"):
@@ -173,7 +180,7 @@ def test_bad_settings_are_refused(settings: dict[str, Any], message: str, spec: 
 
 def test_columns_of_a_table_have_no_order(make_table_spec: Callable[..., FitSpec]) -> None:
     make_table_spec({"components": 2})
-    with pytest.raises(SpecError, match="expected 0 and 1 for kind table: columns have no order"):
+    with pytest.raises(SpecError, match="expected 0, 1 and 0 for kind table: columns have no order"):
         make_table_spec({"blur": 1.0})
     with pytest.raises(SpecError, match="components is 3, expected fewer than the 3 numbers"):
         make_table_spec({"components": 3})
