@@ -320,8 +320,8 @@ def _model_sections(found: FoundSeries, windows: Windows) -> list[Entry]:
     hidden = 64 if values <= 128 else 128
     rows, neighbours = min(BANK_WINDOWS, windows.train), min(10, max(2, windows.train // 10))
     scores = [
-        {"kind": "knn", "neighbours": min(5, neighbours), "rows": rows, "energy": 0, "level": 1},
-        {"kind": "local-hull", "neighbours": neighbours, "ridge": 0.1, "rows": rows, "energy": 0, "level": 1},
+        {"kind": "knn", "neighbours": min(5, neighbours), "rows": rows, "energy": 0, "level": 0.75},
+        {"kind": "local-hull", "neighbours": neighbours, "ridge": 0.1, "rows": rows, "energy": 0, "level": 0.75},
         {"kind": "normalised-residual", "energy": 0},
     ]
     model = [

@@ -60,7 +60,7 @@ def test_regular_readings_of_machines_are_a_series_by_channel(project: NewProjec
     knn, hull, residual = single_scores(recipe.fit.score).values()  # those of docs/series.md
     assert isinstance(knn, KnnScoreSpec)
     assert isinstance(hull, LocalHullScoreSpec)
-    assert (knn.level, hull.level, residual.kind) == (1, 1, "normalised-residual")
+    assert (knn.level, hull.level, residual.kind) == (0.75, 0.75, "normalised-residual")
     samples = project.samples("presses")
     assert len(samples.array) == 6000
     assert samples.labels is not None
