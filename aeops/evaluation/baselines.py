@@ -47,24 +47,23 @@ TREATED_SCORES = (
     LocalHullScoreSpec,
     PcaResidualScoreSpec,
 )
-LEVELLED_SCORES = (KnnScoreSpec, LocalHullScoreSpec, PcaResidualScoreSpec)
 
 # ---------------------------------------------------------------- preprocessing
 
 
 @dataclass(frozen=True)
 class ResidualTreatment:
-    """Preprocessing of a residual, as of the model's score: blur, and the shares of level and energy that are subtracted.
+    """Preprocessing of a residual, as of the score `normalised-residual`: blur, and the share of the energy that is subtracted.
+
+    A score's `level` is no part of it: a model that reads no level is compared with detectors that do.
 
     Attributes:
         blur: standard deviation in pixels or steps.
         energy: share of the sample's log energy, from 0 to 1.
-        level: share of the mean of a sample's channel, from 0 to 1.
     """
 
     blur: float = 0.0
     energy: float = 0.0
-    level: float = 0.0
 
     @classmethod
     def of_score(cls, score: ScoreSpec, default_energy: float = NormalisedResidualScoreSpec().energy) -> Self:
@@ -73,18 +72,13 @@ class ResidualTreatment:
         Where no part does, nothing is blurred, and `default_energy` is subtracted.
         """
         for single in single_scores(score).values():
-            if not isinstance(single, TREATED_SCORES):
-                continue
-            level = single.level if isinstance(single, LEVELLED_SCORES) else 0.0
-            if single.blur or single.energy or level:
-                return cls(single.blur, single.energy, level)
+            if isinstance(single, TREATED_SCORES) and (single.blur or single.energy):
+                return cls(single.blur, single.energy)
         return cls(NormalisedResidualScoreSpec().blur, default_energy)
 
     def blur_samples(self, samples: np.ndarray) -> np.ndarray:
-        """Return (n, channels, ...) less its level's share, blurred along the axes after the channels, as float32 (n, values)."""
+        """Return (n, channels, ...) blurred along every axis after the channels, as float32 (n, values)."""
         blurred = np.asarray(samples, dtype=np.float32)
-        if self.level:
-            blurred = blurred - self.level * blurred.mean(axis=tuple(range(2, samples.ndim)), keepdims=True)
         if self.blur > 0:
             radius = math.ceil(BLUR_REACH * self.blur)
             for axis in range(2, samples.ndim):

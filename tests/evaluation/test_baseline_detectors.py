@@ -8,7 +8,6 @@ from sklearn.ensemble import IsolationForest
 from ae_models import scores
 from ae_models.blur import blur_axes, gaussian_kernel
 from ae_models.model_output import ModelOutput
-from ae_models.score_interface import to_vectors
 from ae_models.spec import (
     CodeResidualScoreSpec,
     CombinedScoreSpec,
@@ -54,14 +53,6 @@ def test_the_blur_is_that_of_the_models_score(shape, deviation):
     np.testing.assert_allclose(found, blurred_by_torch(samples, deviation), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("shape", [(4, 2, 9, 7), (4, 3, 11)], ids=["images", "series"])
-def test_the_level_is_that_of_the_models_score(shape):
-    samples = np.random.default_rng(1).random(shape, dtype=np.float32)
-    expected = to_vectors(torch.from_numpy(samples), gaussian_kernel(1.0), pool=1, level=0.7)
-    found = ResidualTreatment(blur=1.0, level=0.7).blur_samples(samples)
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
-
-
 def test_without_blur_a_residual_is_scored_as_the_model_scores_it():
     x, y = images(5), images(5, seed=1)
     tensors = [torch.from_numpy(values) for values in (x, y)]
@@ -74,7 +65,7 @@ def test_without_blur_a_residual_is_scored_as_the_model_scores_it():
 
 def test_the_treatment_is_that_of_the_recipes_score_or_of_the_default_residual_where_that_is_none():
     assert ResidualTreatment.of_score(NormalisedResidualScoreSpec(energy=0.25, blur=2.0)) == ResidualTreatment(2.0, 0.25)
-    assert ResidualTreatment.of_score(KnnScoreSpec(level=1.0)) == ResidualTreatment(0.0, 0.0, 1.0)
+    assert ResidualTreatment.of_score(KnnScoreSpec(blur=2.0, level=1.0)) == ResidualTreatment(2.0, 0.0), "with its level"
     assert ResidualTreatment.of_score(CodeResidualScoreSpec()) == ResidualTreatment(blur=0.0, energy=0.5)
 
 
