@@ -331,7 +331,7 @@ def _model_sections(found: FoundSeries, windows: Windows) -> list[Entry]:
         Entry("decode", {"kind": "dense", "widths": [hidden]}),
         Entry("compare", {"kind": "mse"}),
     ]
-    reason = "windows by their shape, as levels move; the network goes in where it finds clearly more faults (docs/series.md)"
+    reason = "windows by their shape above all; the network goes in where it finds clearly more faults (docs/series.md)"
     score = [
         Entry("kind", "combined"),
         Entry("choose", "networks-by-power", reason),
