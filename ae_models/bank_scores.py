@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ae_models.blur import blur_axes, gaussian_kernel
+from ae_models.blur import gaussian_kernel
 from ae_models.errors import SpecError
 from ae_models.model_output import ModelOutput
 from ae_models.sample_sets import SampleArray
-from ae_models.score_interface import ENERGY_FLOOR, Score, log_energy, to_shares
+from ae_models.score_interface import ENERGY_FLOOR, Score, log_energy, to_shares, to_vectors
 from ae_models.score_samples import ScoreSamples
 from ae_models.tangents import tangent_vectors
 
@@ -44,10 +44,12 @@ class _BankScore(Score):
     samples: Tensor
     kernel: Tensor
 
-    def __init__(self, space: str, blur: float, energy: float, pool: int, rows: int, coreset: str, neighbours: int) -> None:
+    def __init__(
+        self, space: str, blur: float, energy: float, pool: int, rows: int, coreset: str, neighbours: int, level: float = 0.0
+    ) -> None:
         super().__init__()
         self.space, self.energy, self.pool, self.rows, self.coreset = space, energy, pool, rows, coreset
-        self.neighbours = neighbours
+        self.neighbours, self.level = neighbours, level
         self.left_out = 0  # nearest rows that do not count: 1 while rows of the bank itself are scored
         self.register_buffer("kernel", gaussian_kernel(blur), persistent=False)
         for name in ("bank", "half_norms", "mean", "whitening", "samples"):
@@ -127,11 +129,7 @@ class _BankScore(Score):
         """Return the vectors of a batch, (n, numbers), before whitening."""
         if self.space == "code":
             return tuple(member.latent.flatten(1) for member in output.members or (output,))
-        x = blur_axes(output.inputs, self.kernel, len(self.kernel) // 2)
-        if self.pool > 1:
-            pool = F.avg_pool2d if x.dim() == 4 else F.avg_pool1d
-            x = pool(x, self.pool)
-        return (x.flatten(1),)
+        return (to_vectors(output.inputs, self.kernel, self.pool, self.level),)
 
     def _as_compared(self, vectors: Tensor, view: int) -> Tensor:
         if self.space == "code":
@@ -148,12 +146,12 @@ class _BankScore(Score):
 class KnnScore(_BankScore):
     """log d^2 - energy log ||x||^2, with the distance d to the k-th nearest row of the bank (Ramaswamy et al. 2000).
 
-    x is the blurred and pooled input, or the code.
+    x is the blurred and pooled input, less a share of its level, or the code.
 
     Args:
         distance: "kth", or "mean": the mean distance to the k nearest rows (Angiulli and Pizzuti 2002).
         space: "input" or "code".
-        blur, energy, pool: of inputs, as the spec says.
+        blur, energy, pool, level: of inputs, as the spec says.
         rows: of the bank, at most.
         coreset: "random" or "k-centre".
         neighbours: k.
@@ -182,7 +180,7 @@ class LocalHullScore(_BankScore):
     Args:
         ridge: relative to the mean energy of the directions.
         tangents: of images: whether small affine moves count as no difference.
-        space, blur, energy, pool, rows, coreset, neighbours: as of `KnnScore`.
+        space, blur, energy, pool, level, rows, coreset, neighbours: as of `KnnScore`.
     """
 
     def __init__(self, ridge: float, tangents: bool = False, **settings: Any) -> None:

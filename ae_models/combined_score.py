@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ae_models.bank_scores import KnnScore, LocalHullScore
 from ae_models.ensemble_scores import DisagreementScore
 from ae_models.factory import build_part
+from ae_models.linear_scores import PcaResidualScore
 from ae_models.model_output import ModelOutput
 from ae_models.patch_scores import PatchBankScore
 from ae_models.power import measure_separation
@@ -42,6 +43,7 @@ SINGLE_SCORES: dict[str, type[Score]] = {
     "knn": KnnScore,
     "local-hull": LocalHullScore,
     "patch-bank": PatchBankScore,
+    "pca-residual": PcaResidualScore,
 }
 
 _CHOICE_MARGIN = 0.02  # of separation, by which a combination without a score has to be better
@@ -51,21 +53,26 @@ _LOW, _MIDDLE, _HIGH = 15.87, 50.0, 84.13  # percentiles: for a normal distribut
 class CombinedScore(Score):
     """Mean over the chosen parts of (s - median) / spread, both measured on the validation samples.
 
+    With `networks_only_raise` it is at least that mean over the chosen parts that need no network, if there is one.
+
     The spread is half the distance from the 16th to the 84th percentile, and 1 for a part that gives all validation samples one
     score. A part that is not chosen is neither stored nor in the graph.
 
     Args:
         scores: settings of the parts.
         choose: "all", "by-power" or "networks-by-power".
+        networks_only_raise: whether parts that need a network may only raise the score above the mean of the others.
     """
 
     median: Tensor
     spread: Tensor
     is_chosen: Tensor
 
-    def __init__(self, scores: Sequence[SingleScoreSpec], choose: str) -> None:
+    def __init__(self, scores: Sequence[SingleScoreSpec], choose: str, networks_only_raise: bool = False) -> None:
         super().__init__()
         self.specs = tuple(scores)
+        self._without_network = tuple(compress(range(len(scores)), CombinedScoreSpec(self.specs).needs_no_network))
+        self._floor_parts = self._without_network if networks_only_raise else ()
         self.parts = nn.ModuleList([build_part(SINGLE_SCORES, spec) for spec in scores])
         self.choose = choose
         self._powers: dict[tuple[int, ...], float] = {}
@@ -78,7 +85,11 @@ class CombinedScore(Score):
             part.attach(autoencoder)
 
     def forward(self, output: ModelOutput) -> Tensor:
-        return self.part_scores(output).mean(1)
+        places = tuple(index for index, _ in self._chosen_parts())
+        part_scores = self.part_scores(output)
+        score = part_scores.mean(1)
+        floor_columns = floor_places(places, self._floor_parts)
+        return torch.maximum(score, part_scores[:, floor_columns].mean(1)) if floor_columns else score
 
     def part_scores(self, output: ModelOutput) -> Tensor:
         standardised = []
@@ -149,9 +160,8 @@ class CombinedScore(Score):
             faulty = {}
             for name, outputs in samples.faulty_outputs():
                 faulty[name] = self._standardise(self._raw_scores(outputs))
-            needs_no_network = CombinedScoreSpec(self.specs).needs_no_network
-            kept = tuple(np.flatnonzero(needs_no_network).tolist()) if self.choose == "networks-by-power" else ()
-            chosen, self._powers = choose_parts(self._standardise(normal), faulty, kept)
+            kept = self._without_network if self.choose == "networks-by-power" else ()
+            chosen, self._powers = choose_parts(self._standardise(normal), faulty, kept, self._floor_parts)
             self.is_chosen = torch.zeros(len(self.parts), dtype=torch.bool)
             self.is_chosen[list(chosen)] = True
         for index, spec in enumerate(self.specs):
@@ -203,8 +213,22 @@ class CombinedScore(Score):
         return None
 
 
+def floor_places(places: tuple[int, ...], floor: tuple[int, ...]) -> list[int]:
+    """Return where the parts of the floor stand among the parts at these places."""
+    return [column for column, place in enumerate(places) if place in floor]
+
+
+def combine_scores(scores: npt.NDArray[np.float32], floor_columns: list[int]) -> npt.NDArray[np.float32]:
+    """Return the mean of the standardised scores (n, parts), at least that of the columns of the floor, if there are any."""
+    mean: npt.NDArray[np.float32] = scores.mean(1)
+    return np.maximum(mean, scores[:, floor_columns].mean(1)) if floor_columns else mean
+
+
 def choose_parts(
-    normal: npt.NDArray[np.float32], faulty: Mapping[str, npt.NDArray[np.float32]], kept: tuple[int, ...] = ()
+    normal: npt.NDArray[np.float32],
+    faulty: Mapping[str, npt.NDArray[np.float32]],
+    kept: tuple[int, ...] = (),
+    floor: tuple[int, ...] = (),
 ) -> tuple[tuple[int, ...], dict[tuple[int, ...], float]]:
     """Choose the scores that go in: of all, one after another leaves while the others find clearly more without it.
 
@@ -217,6 +241,7 @@ def choose_parts(
         normal: standardised scores of normal samples, (n, parts).
         faulty: standardised scores of samples with a fault, (m, parts), by the fault's name.
         kept: places of the scores that go in, whatever their power.
+        floor: places of the scores below whose mean a combination does not fall.
 
     Returns:
         The places of the chosen scores, and the power of each combination that was compared, each score alone among them.
@@ -225,9 +250,10 @@ def choose_parts(
 
     def power(places: tuple[int, ...]) -> float:
         if places not in powers:
-            columns, separations = list(places), []
+            columns, floor_columns = list(places), floor_places(places, floor)
+            normal_scores, separations = combine_scores(normal[:, columns], floor_columns), []
             for scores in faulty.values():
-                separations.append(measure_separation(scores[:, columns].mean(1), normal[:, columns].mean(1)))
+                separations.append(measure_separation(combine_scores(scores[:, columns], floor_columns), normal_scores))
             powers[places] = float(np.mean(separations))
         return powers[places]
 

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from ae_models.blur import blur_axes
 from ae_models.model_output import ModelOutput
 from ae_models.sample_sets import SampleArray
 from ae_models.score_samples import ScoreSamples
@@ -14,7 +16,7 @@ from ae_models.score_samples import ScoreSamples
 if TYPE_CHECKING:
     from ae_models.autoencoder import Autoencoder
 
-__all__ = ["ENERGY_FLOOR", "Score", "compute_by_member", "log_energy", "to_shares"]
+__all__ = ["ENERGY_FLOOR", "Score", "compute_by_member", "log_energy", "to_shares", "to_vectors"]
 
 # Added to sums of squares, so that a blank sample has a score: below a 255th of one pixel's range, squared.
 ENERGY_FLOOR = 1e-6
@@ -90,7 +92,7 @@ class Score(nn.Module):
         return ()
 
     def part_scores(self, output: ModelOutput) -> Tensor | None:
-        """Return the standardised score of each part, (n, parts), whose mean is the score; None for a single score."""
+        """Return the standardised score of each part, (n, parts), of which the score is made; None for a single score."""
         return None
 
     def stored_arrays(self) -> dict[str, SampleArray]:
@@ -119,6 +121,25 @@ def to_shares(residuals: Tensor) -> Tensor:
     """Return the shares of a sample's numbers in the sum of their squares, (n, numbers), of residuals (n, ...)."""
     squares = residuals.flatten(1).square()
     return squares / (squares.sum(1, keepdim=True) + _TINY)
+
+
+def to_vectors(inputs: Tensor, kernel: Tensor, pool: int, level: float) -> Tensor:
+    """Return samples as scores without a network compare them, (n, numbers).
+
+    Args:
+        inputs: (n, channels, ...), or rows of numbers (n, numbers) with the kernel (1,), pool 1 and level 0.
+        kernel: of the blur, (taps,).
+        pool: pixels a side (steps) of which the mean is taken after the blur.
+        level: share of each channel's mean over the sample that is subtracted before the blur.
+    """
+    x = inputs
+    if level:
+        x = x - level * x.mean(list(range(2, x.dim())), keepdim=True)
+    x = blur_axes(x, kernel, len(kernel) // 2)
+    if pool > 1:
+        average = F.avg_pool2d if x.dim() == 4 else F.avg_pool1d
+        x = average(x, pool)
+    return x.flatten(1)
 
 
 def log_energy(values: Tensor) -> Tensor:

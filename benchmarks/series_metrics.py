@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-__all__ = ["best_nab_score", "nab_score", "vus_pr"]
+__all__ = ["best_nab_score", "find_detections", "nab_score", "vus_pr"]
 
 THRESHOLDS = 120  # of a curve, at even quantiles of the scores
 BUFFERS = 9  # lengths of the buffer around a window, from none to the longest
@@ -74,18 +74,34 @@ def _sigmoid(position: float) -> float:
     return -1.0 if position > FAR else 2 / (1 + math.exp(5 * position)) - 1
 
 
-def nab_score(scores: np.ndarray, labels: np.ndarray, threshold: float, first: int) -> float:
+def find_detections(scores: np.ndarray, threshold: float, first: int, apart: int) -> np.ndarray:
+    """Return the first steps of the alarms: alarmed steps less than so many steps apart are one.
+
+    Args:
+        scores: (n,); a step above the threshold is alarmed.
+        threshold: of the alarms.
+        first: the first step that counts.
+        apart: steps; 1 makes each alarmed step a detection of its own.
+
+    >>> find_detections(np.array([9, 0, 9, 9, 0, 0, 9]), 1, 1, 3).tolist()
+    [2, 6]
+    """
+    alarmed = first + np.flatnonzero(scores[first:] > threshold)
+    return alarmed[np.diff(alarmed, prepend=-apart) >= apart]
+
+
+def nab_score(scores: np.ndarray, labels: np.ndarray, threshold: float, first: int, apart: int = 1) -> float:
     """Return NAB's raw score of one series by its standard profile (Lavin and Ahmad 2015, section III).
 
     Args:
-        scores: (n,); a step above the threshold is a detection.
+        scores: (n,).
         labels: whether a step lies in a window, (n,).
         threshold: of the detections.
         first: the first step after the probationary period; nothing before it counts.
+        apart: of detections, as `find_detections` takes it.
     """
     windows = [(max(start, first), end) for start, end in segments(labels) if end > first]
-    detections = np.flatnonzero(scores > threshold)
-    detections = detections[detections >= first]
+    detections = find_detections(scores, threshold, first, apart)
     total = 0.0
     for start, end in windows:
         inside = detections[(detections >= start) & (detections < end)]
@@ -109,7 +125,8 @@ def best_nab_score(series: Sequence[Mapping[str, np.ndarray | int]], candidates:
     """Return NAB's score over a corpus at its best threshold: 0 without any detection, 100 for a perfect detector.
 
     Args:
-        series: each with scores, labels and first, as `nab_score` takes them; the scores have one scale.
+        series: each with scores, labels, first and, where it is not 1, apart, as `nab_score` takes them; the scores have one
+            scale.
         candidates: thresholds that are tried.
     """
     windows = sum(len([1 for _, end in segments(np.asarray(one["labels"])) if end > int(one["first"])]) for one in series)
@@ -117,8 +134,9 @@ def best_nab_score(series: Sequence[Mapping[str, np.ndarray | int]], candidates:
     tried = [*np.quantile(pooled, 1 - np.geomspace(1e-4, 0.3, candidates)), np.inf]
     best = -math.inf
     for threshold in tried:
-        raw = sum(
-            nab_score(np.asarray(one["scores"]), np.asarray(one["labels"]), float(threshold), int(one["first"])) for one in series
-        )
+        raw = 0.0
+        for one in series:
+            scores, labels = np.asarray(one["scores"]), np.asarray(one["labels"])
+            raw += nab_score(scores, labels, float(threshold), int(one["first"]), int(one.get("apart", 1)))
         best = max(best, 100 * (raw + FALSE_NEGATIVE * windows) / ((1 + FALSE_NEGATIVE) * windows))
     return best

@@ -83,6 +83,7 @@ from ae_models.spec.faults import FAULT_NAMES
 from ae_models.spec.fields import bounded_field
 from ae_models.spec.fit import FitReading, FitSpec, read_fit_spec
 from ae_models.spec.inputs import ARRAY_KINDS, IMAGE, INPUT_KINDS, SERIES, TABLE, TEXT, VECTOR_KINDS, InputSpec, number_columns
+from ae_models.spec.linear_scores import PcaResidualScoreSpec
 from ae_models.spec.losses import (
     BceLossSpec,
     CrossEntropyLossSpec,
@@ -204,6 +205,7 @@ __all__ = [
     "NormalisedResidualScoreSpec",
     "OnnxEncoderSpec",
     "PatchBankScoreSpec",
+    "PcaResidualScoreSpec",
     "PeaksOverThresholdSpec",
     "PerGroupThresholdSpec",
     "QuantileThresholdSpec",

@@ -8,9 +8,9 @@ from ae_models.spec.fields import bounded_field
 from ae_models.spec.inputs import IMAGE, INPUT_KINDS, TABLE, VECTOR_KINDS, InputSpec
 from ae_models.spec.training import TrainSpec
 
-__all__ = ["KnnScoreSpec", "LocalHullScoreSpec"]
+__all__ = ["KnnScoreSpec", "LocalHullScoreSpec", "compared_input_errors"]
 
-_INPUT_ONLY = ("blur", "energy", "pool")  # settings of distances between inputs
+_INPUT_ONLY = ("blur", "energy", "pool", "level")  # settings of distances between inputs
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,8 @@ class _BankSpec:
         blur: of inputs: standard deviation of a Gaussian in pixels (steps, in a series); 0: none.
         energy: of inputs: share of log ||x||^2 that is subtracted, with the blurred input x.
         pool: of inputs: pixels a side (steps) of which the mean is taken after the blur, for a smaller bank; 1: none.
+        level: of inputs: share of each channel's mean over the sample that is subtracted; with 1 samples of one shape at two
+            levels are alike.
         rows: training samples in the bank, at most.
         coreset: how they are chosen: at random, or greedily as far from each other as possible (k-centre; Sener and Savarese
             2018, algorithm 1), out of 20,000 random ones at most.
@@ -34,6 +36,7 @@ class _BankSpec:
     pool: int = bounded_field(1, low=1, high=64)
     rows: int = bounded_field(1000, low=1, high=100_000)
     coreset: str = bounded_field("random", one_of=("random", "k-centre"))
+    level: float = bounded_field(0.0, low=0.0, high=1.0, omit_default=True)
 
     def shared_errors(self, neighbours: int) -> list[str]:
         """Return a message for each rule between the settings that is broken."""
@@ -50,12 +53,20 @@ class _BankSpec:
             return []
         if input_spec.kind not in VECTOR_KINDS:
             return [f"expected space code for input.kind {input_spec.kind}, got input: its distances mean nothing"]
-        if input_spec.kind == TABLE and (self.blur, self.pool) != (0.0, 1):
-            return [f"blur is {self.blur:g} and pool is {self.pool}, expected 0 and 1 for kind table: columns have no order"]
-        sides = input_shape(model, input_spec)[1:]
-        if any(side % self.pool for side in sides):
-            return [f"pool is {self.pool}, and does not divide the sides {list(sides)} of a sample"]
+        return compared_input_errors(self.blur, self.pool, self.level, model, input_spec)
+
+
+def compared_input_errors(blur: float, pool: int, level: float, model: AutoencoderConfig, input_spec: InputSpec) -> list[str]:
+    """Return a message for each setting that does not go with the samples that are compared."""
+    if input_spec.kind == TABLE:
+        if (blur, pool, level) != (0.0, 1, 0.0):
+            found = f"blur is {blur:g}, pool is {pool} and level is {level:g}"
+            return [f"{found}, expected 0, 1 and 0 for kind table: columns have no order and no common level"]
         return []
+    sides = input_shape(model, input_spec)[1:]
+    if any(side % pool for side in sides):
+        return [f"pool is {pool}, and does not divide the sides {list(sides)} of a sample"]
+    return []
 
 
 @dataclass(frozen=True)

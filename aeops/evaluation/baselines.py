@@ -21,6 +21,7 @@ from ae_models.spec import (
     KnnScoreSpec,
     LocalHullScoreSpec,
     NormalisedResidualScoreSpec,
+    PcaResidualScoreSpec,
     ScoreSpec,
     single_scores,
 )
@@ -38,7 +39,14 @@ BLUR_REACH = 3  # standard deviations to which the blur's kernel goes, as in ae_
 ENERGY_FLOOR = 1e-6  # added to sums of squares, as in ae_models.scores, which needs torch
 
 
-TREATED_SCORES = (NormalisedResidualScoreSpec, DenoisingScoreSpec, DisagreementScoreSpec, KnnScoreSpec, LocalHullScoreSpec)
+TREATED_SCORES = (
+    NormalisedResidualScoreSpec,
+    DenoisingScoreSpec,
+    DisagreementScoreSpec,
+    KnnScoreSpec,
+    LocalHullScoreSpec,
+    PcaResidualScoreSpec,
+)
 
 # ---------------------------------------------------------------- preprocessing
 
@@ -46,6 +54,8 @@ TREATED_SCORES = (NormalisedResidualScoreSpec, DenoisingScoreSpec, DisagreementS
 @dataclass(frozen=True)
 class ResidualTreatment:
     """Preprocessing of a residual, as of the score `normalised-residual`: blur, and the share of the energy that is subtracted.
+
+    A score's `level` is no part of it: a model that reads no level is compared with detectors that do.
 
     Attributes:
         blur: standard deviation in pixels or steps.

@@ -69,6 +69,7 @@ def model_sections(shape: Sequence[int], train_count: int) -> list[Entry]:
                 Entry(
                     "choose", "by-power", "which of these go in is chosen by injected faults, without a label (docs/scores.md)"
                 ),
+                Entry("networks_only_raise", True, "a network may rebuild what is simpler than its training samples"),
                 Entry(
                     "scores",
                     [

@@ -320,8 +320,8 @@ def _model_sections(found: FoundSeries, windows: Windows) -> list[Entry]:
     hidden = 64 if values <= 128 else 128
     rows, neighbours = min(BANK_WINDOWS, windows.train), min(10, max(2, windows.train // 10))
     scores = [
-        {"kind": "knn", "neighbours": min(5, neighbours), "rows": rows, "energy": 0},
-        {"kind": "local-hull", "neighbours": neighbours, "ridge": 0.1, "rows": rows, "energy": 0},
+        {"kind": "knn", "neighbours": min(5, neighbours), "rows": rows, "energy": 0, "level": 0.75},
+        {"kind": "local-hull", "neighbours": neighbours, "ridge": 0.1, "rows": rows, "energy": 0, "level": 0.75},
         {"kind": "normalised-residual", "energy": 0},
     ]
     model = [
@@ -331,7 +331,7 @@ def _model_sections(found: FoundSeries, windows: Windows) -> list[Entry]:
         Entry("decode", {"kind": "dense", "widths": [hidden]}),
         Entry("compare", {"kind": "mse"}),
     ]
-    reason = "the network goes in where it finds clearly more injected faults (docs/series.md)"
+    reason = "windows by their shape above all; the network goes in where it finds clearly more faults (docs/series.md)"
     score = [
         Entry("kind", "combined"),
         Entry("choose", "networks-by-power", reason),

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from benchmark_tools import ROOT
 from data_project import shared_data
-from series_metrics import best_nab_score, nab_score, range_auc_pr, vus_pr
+from series_metrics import best_nab_score, find_detections, nab_score, range_auc_pr, vus_pr
 from sklearn.metrics import average_precision_score
 
 NAME = "realAdExchange/exchange-2_cpc_results"
@@ -62,6 +62,28 @@ def test_nabs_score_is_100_for_the_first_step_of_each_window_and_0_without_detec
     late = np.zeros(600)
     late[259] = 1.0
     assert 0 < nab_score(late, labels_of(600, (200, 260)), 0.5, 90) < 0.1
+
+
+def test_alarmed_steps_less_than_a_window_apart_are_one_detection() -> None:
+    scores = np.zeros(600)
+    scores[[20, 100, 105, 114, 130]] = 1.0
+    assert find_detections(scores, 0.5, 90, 10).tolist() == [100, 130]  # 114 is less than 10 steps behind 105
+    assert find_detections(scores, 0.5, 90, 1).tolist() == [100, 105, 114, 130]
+    nothing = labels_of(600)
+    assert nab_score(scores, nothing, 0.5, 90, apart=10) == pytest.approx(-0.22)
+    assert nab_score(scores, nothing, 0.5, 90) == pytest.approx(-0.44)
+    perfect = labels_of(600, (200, 300)).astype(float)
+    series = {"scores": perfect, "labels": labels_of(600, (200, 300)), "first": 90, "apart": 50}
+    assert best_nab_score([series]) == pytest.approx(100, abs=1e-6)
+
+
+def test_a_cell_holds_the_ranks_of_the_scored_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    series = anomaly_series.NabSeries("one", np.arange(40.0), labels_of(40, (30, 34)), 8, 4)
+    monkeypatch.setitem(anomaly_series.SCORES, "robust z-score", lambda series, spec: np.r_[np.full(20, 100.0), np.full(20, 7.0)])
+    cell = anomaly_series.measure_cell(series, "robust z-score", None)  # type: ignore[arg-type]
+    assert cell["scores"][:8] == [0.0] * 8
+    assert set(cell["scores"][20:]) == {round(10.5 / 32, 6)}, "ties share their mean rank"
+    assert cell["scores"][8] == round(26.5 / 32, 6)
 
 
 def test_series_keep_their_order_and_short_ones_get_short_windows() -> None:

@@ -65,6 +65,7 @@ def test_without_blur_a_residual_is_scored_as_the_model_scores_it():
 
 def test_the_treatment_is_that_of_the_recipes_score_or_of_the_default_residual_where_that_is_none():
     assert ResidualTreatment.of_score(NormalisedResidualScoreSpec(energy=0.25, blur=2.0)) == ResidualTreatment(2.0, 0.25)
+    assert ResidualTreatment.of_score(KnnScoreSpec(blur=2.0, level=1.0)) == ResidualTreatment(2.0, 0.0), "with its level"
     assert ResidualTreatment.of_score(CodeResidualScoreSpec()) == ResidualTreatment(blur=0.0, energy=0.5)
 
 

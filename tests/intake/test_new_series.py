@@ -8,6 +8,7 @@ import pytest
 from data_project import shared_data
 from intake_project import NewProject
 
+from ae_models.spec import KnnScoreSpec, LocalHullScoreSpec, single_scores
 from aeops.recipe.sources import SeriesSource
 
 
@@ -56,6 +57,10 @@ def test_regular_readings_of_machines_are_a_series_by_channel(project: NewProjec
     assert (steps.every, steps.length, steps.stride, steps.machine) == (60, 64, 4, "machine")
     assert (recipe.label_names, recipe.data.novelty) == (("normal", "fault"), (1,))
     assert recipe.data.split.by == "time"
+    knn, hull, residual = single_scores(recipe.fit.score).values()  # those of docs/series.md
+    assert isinstance(knn, KnnScoreSpec)
+    assert isinstance(hull, LocalHullScoreSpec)
+    assert (knn.level, hull.level, residual.kind) == (0.75, 0.75, "normalised-residual")
     samples = project.samples("presses")
     assert len(samples.array) == 6000
     assert samples.labels is not None

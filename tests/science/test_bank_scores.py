@@ -173,6 +173,26 @@ def test_pooled_inputs_make_a_smaller_bank(samples: ScoreSamples) -> None:
     assert score.bank.shape == (1, 320, 49)
 
 
+def test_a_level_that_is_subtracted_counts_no_more(samples: ScoreSamples, digits: np.ndarray) -> None:
+    [output] = samples.run(ArraySampleSet(digits[320:384] // 2))
+    brighter = output._replace(inputs=output.inputs + 0.25)
+    for kind, settings in ((KnnScore, {}), (LocalHullScore, {"ridge": 0.3})):
+        score = kind(neighbours=5, **{**INPUT_SPACE, "blur": 0.0, "energy": 0.0}, level=1.0, **settings)
+        score.fit(samples)
+        np.testing.assert_allclose(score(brighter), score(output), atol=1e-3)
+        assert (score.nearest(brighter) == score.nearest(output)).all()
+    half = KnnScore(neighbours=5, **INPUT_SPACE, level=0.5)
+    train, vectors = digits[:320] / 255, digits[320:384] / 255
+    expected = np.sort(squared_distances(blurred(255 * half_level(vectors)), blurred(255 * half_level(train))), axis=1)[:, 4]
+    energies = np.square(blurred(255 * half_level(vectors))).sum(1)
+    expected = np.log(expected + ENERGY_FLOOR) - 0.5 * np.log(energies + ENERGY_FLOOR)
+    np.testing.assert_allclose(scored(half, samples), expected, rtol=1e-4, atol=1e-3)
+
+
+def half_level(images: np.ndarray) -> np.ndarray:
+    return np.asarray(images - 0.5 * images.mean(axis=(2, 3), keepdims=True))
+
+
 def test_the_nearest_sample_is_named(samples: ScoreSamples, digits: np.ndarray) -> None:
     score = KnnScore(neighbours=5, **INPUT_SPACE)
     scored(score, samples)
@@ -233,7 +253,7 @@ def test_fewer_training_samples_than_neighbours_are_refused(autoencoder: Autoenc
     "score",
     [
         KnnScoreSpec(blur=1.0, energy=0.5),
-        LocalHullScoreSpec(blur=1.0, energy=0.5, rows=100, coreset="k-centre"),
+        LocalHullScoreSpec(blur=1.0, energy=0.5, rows=100, coreset="k-centre", level=1.0),
         LocalHullScoreSpec(space="code"),
         LocalHullScoreSpec(blur=1.0, energy=0.5, tangents=True),
     ],
@@ -269,6 +289,7 @@ def test_a_bundle_scores_as_its_graph_and_is_the_same_each_time(
     [
         ({"kind": "knn", "neighbours": 50, "rows": 20}, "neighbours is 50 and rows is 20"),
         ({"kind": "knn", "space": "code", "blur": 1.0, "energy": 0.5}, "blur and energy are of distances between inputs"),
+        ({"kind": "knn", "space": "code", "level": 1.0}, "level are of distances between inputs"),
         ({"kind": "local-hull", "pool": 3}, "pool is 3, and does not divide the sides [28, 28]"),
         ({"kind": "local-hull", "space": "pixels"}, "expected input or code, got 'pixels'"),
         ({"kind": "local-hull", "space": "code", "tangents": True}, "tangents are of inputs, and space is code: leave them out"),

@@ -65,6 +65,36 @@ def test_it_is_the_mean_of_the_standardised_scores(autoencoder: Autoencoder, dig
 
 
 @torch.no_grad()
+def test_networks_that_only_raise_never_lower_the_score_below_the_banks(autoencoder: Autoencoder, digits: np.ndarray) -> None:
+    samples = score_samples(autoencoder, digits)
+    combined = CombinedScore((HULL, RESIDUAL, KNN), choose="all", networks_only_raise=True)
+    combined.fit(samples)
+    [output] = samples.outputs("validation")
+    parts, scores = combined.part_scores(output).numpy(), combined(output).numpy()
+    of_banks = parts[:, [0, 2]].mean(1)
+    np.testing.assert_allclose(scores, np.maximum(parts.mean(1), of_banks), atol=1e-6)
+    assert (scores > of_banks + 0.01).any(), "the network raises no score"
+    assert (parts.mean(1) < of_banks - 0.01).any(), "the network would lower no score"
+
+
+def test_power_is_that_of_the_score_that_networks_only_raise() -> None:
+    random = np.random.default_rng(5)
+    normal = random.normal(size=(400, 2)).astype(np.float32)
+    shift = np.float32([3, -3])  # the network rebuilds these faults better than normal samples
+    faulty = {"simple": random.normal(size=(400, 2)).astype(np.float32) + shift}
+    lowered, raised = (choose_parts(normal, faulty, kept=(0, 1), floor=floor)[1][(0, 1)] for floor in ((), (0,)))
+    assert lowered < 0.6
+    assert raised > 0.9
+
+
+@pytest.mark.parametrize("scores", [(RESIDUAL, DenoisingScoreSpec()), (HULL, KNN)])
+def test_networks_only_raise_needs_scores_with_and_without_a_network(scores: tuple[Any, ...]) -> None:
+    [message] = CombinedScoreSpec(scores, networks_only_raise=True).validation_errors()
+    assert message.startswith("networks_only_raise is set, expected a score that needs no network")
+    assert CombinedScoreSpec((RESIDUAL, HULL), networks_only_raise=True).validation_errors() == []
+
+
+@torch.no_grad()
 def test_a_part_that_is_constant_on_validation_samples_changes_no_ranking(autoencoder: Autoencoder, digits: np.ndarray) -> None:
     equal = ArraySampleSet(np.repeat(digits[:1], 30, axis=0))
     samples = ScoreSamples(autoencoder, INPUT, equal, equal, seed=0)
@@ -103,7 +133,7 @@ def test_of_blind_scores_one_is_left_at_least() -> None:
 @pytest.fixture(scope="module")
 def calibrated(spec: FitSpec, fitted: Any, digits: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle whose score chooses among three by power."""
-    combined = CombinedScoreSpec((RESIDUAL, HULL, KNN), choose="by-power")
+    combined = CombinedScoreSpec((RESIDUAL, HULL, KNN), choose="by-power", networks_only_raise=True)
     roles = SampleRoles(*(ArraySampleSet(part) for part in (digits[:320], digits[320:384], digits[384:])))
     folder = tmp_path_factory.mktemp("combined")
     for name in ("bundle", "again"):
@@ -128,14 +158,16 @@ def test_the_choice_stands_in_the_bundle_with_its_power(calibrated: Path) -> Non
 def test_the_graph_answers_as_the_loaded_bundle_and_names_what_spoke(calibrated: Path, digits: np.ndarray) -> None:
     loaded = load_bundle(calibrated)
     session = onnxruntime.InferenceSession(str(calibrated / "model.onnx"), providers=["CPUExecutionProvider"])
-    raw = digits[384:450].astype(np.float32)
+    raw = digits[:66].astype(np.float32)  # no calibration samples: one of them is the threshold, where a rounding decides
     outputs = dict(zip([output.name for output in session.get_outputs()], session.run(None, {"input": raw}), strict=True))
     expected = dict(zip(loaded.scorer.output_names, loaded.scorer(torch.from_numpy(raw)), strict=True))
     assert outputs.keys() == expected.keys()
     for name in outputs.keys() - {"p_value"}:  # a rank, which a rounding may change by one
         values = outputs[name]
         np.testing.assert_allclose(values, expected[name].detach().numpy(), atol=1e-3)
-    np.testing.assert_allclose(outputs["part_scores"].mean(1), outputs["score"], atol=1e-5)
+    is_bank = np.array([name != "normalised-residual" for name in loaded.scorer.score.part_names()])
+    floor = outputs["part_scores"][:, is_bank].mean(1)
+    np.testing.assert_allclose(np.maximum(outputs["part_scores"].mean(1), floor), outputs["score"], atol=1e-5)
 
 
 @torch.no_grad()
@@ -217,4 +249,4 @@ def test_a_score_of_the_network_comes_in_only_where_it_adds_clearly_to_those_tha
 
 def test_networks_by_power_needs_a_score_without_a_network() -> None:
     spec = CombinedScoreSpec((NormalisedResidualScoreSpec(), KnnScoreSpec("code")), "networks-by-power")
-    assert any("expected knn or local-hull with space input" in message for message in spec.validation_errors())
+    assert any("expected pca-residual, or knn or local-hull with space input," in message for message in spec.validation_errors())

@@ -59,6 +59,7 @@ from ae_models.spec import (
     NormalisedResidualScoreSpec,
     OnnxEncoderSpec,
     PatchBankScoreSpec,
+    PcaResidualScoreSpec,
     QuantisedBottleneckSpec,
     SaltAndPepperCorruptionSpec,
     SsimLossSpec,
@@ -158,6 +159,7 @@ SMALL: dict[str, tuple[Any, ...]] = {
         CombinedScoreSpec((KnnScoreSpec("code", neighbours=3), KnnScoreSpec("code", neighbours=4)), choose="by-power"),
         DisagreementScoreSpec(),
         PatchBankScoreSpec(rows=30),
+        PcaResidualScoreSpec(components=3),
     ),
     "augment": (NoAugmentationSpec(), AffineAugmentationSpec(), FlipAugmentationSpec()),
 }
