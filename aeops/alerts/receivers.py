@@ -17,6 +17,7 @@ from aeops.alerts.sending import SendResult, notify
 from aeops.errors import AeError, UsageError
 from aeops.machine.lock import file_lock
 from aeops.machine.stack_settings import read_settings
+from aeops.machine.terminal import escape_line, is_quiet
 from aeops.project import Project
 from aeops.recipe.notify_settings import (
     ENVIRONMENT,
@@ -30,7 +31,6 @@ from aeops.recipe.notify_settings import (
     WebhookReceiver,
 )
 from aeops.recipe.project_settings import read_project_settings
-from aeops.terminal import escape_line, is_quiet
 
 PAGES = {"report": "report.html", "monitoring": "page.html"}  # of a recipe: last part of its address -> its file
 

@@ -104,10 +104,10 @@ def run_flow(project: Project, recipe: str, watch: "RunWatch", flow: str = "trai
     from aeops.errors import as_ae_error
     from aeops.machine.run_watch import CONTINUE_HINT, closing_step
     from aeops.machine.servers import mlflow_migrations, prefect_server
+    from aeops.machine.terminal import print_progress
     from aeops.stack.logs import connection_loss
     from aeops.stack.maintenance import cancel_own_runs, crash_dead_runs, own_process_tag
     from aeops.stack.prefect_api import PrefectApi
-    from aeops.terminal import print_progress
 
     print_progress("starting")
     with prefect_server(project) as server, mlflow_migrations(project):

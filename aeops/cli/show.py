@@ -142,9 +142,9 @@ def print_versions(recipe: str, store: "Store", versions: list["VersionInfo"]) -
 
 def missing_champion_reason(store: "Store", recipe: str, newest_version: "VersionInfo") -> str:
     """Return why a recipe with versions has no champion, and what to type."""
+    from aeops.machine.terminal import escape_line
     from aeops.registry import ledger
     from aeops.registry.version_state import WAITING, describe_state
-    from aeops.terminal import escape_line
 
     entries = ledger.read_content(store.project, recipe).entries
     last_move = ledger.last_move(entries)

@@ -29,13 +29,13 @@ from aeops.machine.access import may_write
 from aeops.machine.lock import file_lock
 from aeops.machine.source_files import source_hashes
 from aeops.machine.stored_json import read_json_if_whole
+from aeops.machine.terminal import print_progress
 from aeops.places.open_place import open_place
 from aeops.places.pool import Job, run_jobs
 from aeops.predictions.prediction_store import CallName, new_call
 from aeops.project import Project
 from aeops.recipe.run_place import RunPlace
 from aeops.scoring.score_shard import ShardRequest, file_stamp
-from aeops.terminal import print_progress
 
 SHARD_MODULE = "aeops.scoring.score_shard"
 SHARD_SAMPLES = 65_536  # of a shard, at most: many seconds of work, where a process takes one or two to start
