@@ -6,8 +6,10 @@ predictions and signatures are not looked at. See docs/state.md.
 
 import shutil
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import zip_longest
 from pathlib import Path
 
 import yaml
@@ -17,6 +19,8 @@ from aeops.data.stored_objects import FOLDER_SUFFIX, iter_objects, named_hashes,
 from aeops.errors import DataError
 from aeops.files import sync_folder
 from aeops.machine.git import git_text, run_git
+from aeops.machine.lock import unwaited_file_lock
+from aeops.predictions.unfinished_scoring import find_unfinished_scoring, shards_lock
 from aeops.project import Project
 from aeops.provenance.state_size import newest_change, size_of
 from aeops.registry.store import Store
@@ -47,6 +51,7 @@ class Removal:
         paths: to be deleted in this order.
         size_bytes: that are free afterwards.
         reason: why nothing needs them.
+        locks: names of the locks, one a path, that must be free when it is deleted; empty: none has to be.
     """
 
     what: str
@@ -54,6 +59,7 @@ class Removal:
     paths: tuple[Path, ...]
     size_bytes: int
     reason: str
+    locks: tuple[str, ...] = ()
 
 
 def plan_removals(project: Project, store: Store, now: datetime, days: int) -> list[Removal]:
@@ -70,24 +76,31 @@ def plan_removals(project: Project, store: Store, now: datetime, days: int) -> l
         InfrastructureError: the registry cannot be read.
     """
     written_before = (now - timedelta(days=days)).timestamp()
-    removals = [*_old_entries(project, written_before, days), *_unneeded_objects(project, store, written_before, days)]
+    removals = [*_old_entries(project, written_before, days), *_old_shards(project, written_before, days)]
+    removals += [*_unneeded_objects(project, store, written_before, days)]
     return sorted(removals, key=lambda removal: -removal.size_bytes)
 
 
-def remove(removals: list[Removal]) -> None:
-    """Delete what a plan names. The caller holds the project's workspace.
+def remove(project: Project, removals: list[Removal]) -> None:
+    """Delete what a plan names, but for what a process has begun to use since. The caller holds the project's workspace.
 
     Killed in the middle it leaves files that the next plan names. The list of a data version's files goes before the files: DVC
     takes a version for whole whose list is there.
     """
     for removal in removals:
-        for path in removal.paths:
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+        for path, lock in zip_longest(removal.paths, removal.locks):
+            with nullcontext(True) if lock is None else unwaited_file_lock(project, lock) as is_free:
+                if is_free:
+                    _delete(path)
         for folder in {path.parent for path in removal.paths}:
             sync_folder(folder)
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 # ---------------------------------------------------------------- what is made again
@@ -104,6 +117,20 @@ def _old_entries(project: Project, written_before: float, days: int) -> Iterator
             size_bytes = sum(map(size_of, entries))
             reason = f"made again when it is needed; not written for {days} days"
             yield Removal(what, _place(project, folder), tuple(entries), size_bytes, reason)
+
+
+def _old_shards(project: Project, written_before: float, days: int) -> Iterator[Removal]:
+    """Yield the results of files that are half scored, which no command works on and none has gone on with."""
+    paths, locks = [], []
+    for one in find_unfinished_scoring(project):
+        if not one.is_in_use and one.written_at.timestamp() < written_before:
+            paths.append(one.folder)
+            locks.append(shards_lock(one.folder))
+    if paths:
+        size_bytes = sum(map(size_of, paths))
+        reason = f"`ae score` of the same file would begin anew; not written for {days} days"
+        place = _place(project, project.home / "scoring")
+        yield Removal("shards of files that are half scored", place, tuple(paths), size_bytes, reason, tuple(locks))
 
 
 def _place(project: Project, folder: Path) -> str:
