@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     with nullcontext() if arguments.dry_run else run_lock(project, "ae prune"):
         removals = plan_removals(project, open_store(project), datetime.now(UTC), arguments.days)
         if not arguments.dry_run:
-            remove(project, removals)
+            remove(removals)
     sizes = measure_state(project)
     if arguments.json:
         print_json(as_document(removals, sizes, is_done=not arguments.dry_run))

@@ -1,9 +1,12 @@
 """`ae prune`: what no version needs goes, and everything that one needs stays."""
 
+import fcntl
 import hashlib
 import json
 import os
 import subprocess
+import tempfile
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from aeops.cli.main import main
 from aeops.data.stored_objects import FOLDER_SUFFIX, object_file
 from aeops.errors import DataError
 from aeops.machine.lock import file_lock
+from aeops.machine.scratch import CONTENT, LOCK_FILE, PREFIX, SPARED_SECONDS
 from aeops.predictions.unfinished_scoring import find_unfinished_scoring, shards_folder, shards_lock
 from aeops.project import Project
 from aeops.provenance.pruning import Removal, plan_removals, remove
@@ -64,6 +68,14 @@ class Stores:
         (self.project.root / "data.dvc").write_text(yaml.safe_dump(document), encoding="utf-8")
 
 
+@pytest.fixture(autouse=True)
+def temporary(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of temporary files that this test has alone."""
+    folder = tmp_path_factory.mktemp("temporary")
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
 @pytest.fixture
 def stores(project: Project, registered: Store) -> Stores:
     """Versions 1 to 3 of digits were trained on a folder that they share."""
@@ -76,7 +88,7 @@ def stores(project: Project, registered: Store) -> Stores:
 
 def prune(project: Project, store: Store, days: int = 30) -> list[Removal]:
     removals = plan_removals(project, store, NOW, days)
-    remove(project, removals)
+    remove(removals)
     return removals
 
 
@@ -169,7 +181,7 @@ def test_killed_in_the_middle_no_folder_is_listed_that_is_not_whole(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "unlink", die_at_the_second)
         with pytest.raises(KeyboardInterrupt):
-            remove(project, [removal])
+            remove([removal])
     assert not object_file(stores.remote, torn).exists()
     prune(project, registered)
     assert stores.held(stores.remote) == {b"of the versions"}
@@ -240,7 +252,7 @@ def test_shards_that_a_command_works_on_stay(project: Project, registered: Store
         removals = plan_removals(project, registered, NOW, 30)
         assert [one.is_in_use for one in find_unfinished_scoring(project)] == [True, False]
         with file_lock(project, shards_lock(later)):  # begun after the plan was made
-            remove(project, removals)
+            remove(removals)
         assert old.exists()
         assert later.exists()
     prune(project, registered)
@@ -258,3 +270,18 @@ def test_status_counts_what_is_half_scored(
     assert (row["recipe"], row["shards"], row["in_use"]) == ("digits", 2, False)
     main(["status"])
     assert "files that are half scored" in capsys.readouterr().out
+
+
+def test_temporary_folders_of_killed_processes_are_deleted(
+    project: Project, registered: Store, stores: Stores, temporary: Path
+) -> None:
+    past = time.time() - SPARED_SECONDS - 1
+    for name in ("dead", "living"):
+        write(temporary / f"{PREFIX}{name}" / CONTENT / "file", b"x" * 600)
+        write(temporary / f"{PREFIX}{name}" / LOCK_FILE, b"")
+        os.utime(temporary / f"{PREFIX}{name}", (past, past))
+    with (temporary / f"{PREFIX}living" / LOCK_FILE).open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        [removal] = [one for one in prune(project, registered) if one.what == "temporary folders"]
+    assert removal.size_bytes > 0
+    assert [path.name for path in temporary.glob(f"{PREFIX}*")] == [f"{PREFIX}living"]
