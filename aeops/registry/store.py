@@ -601,6 +601,14 @@ class Store:
         self.client.set_registered_model_alias(recipe, alias, version)
 
     @translate_errors
+    def remove_alias(self, recipe: str, alias: str, version: str) -> None:
+        """Remove any alias but `champion` where it points to the version; one that points elsewhere stays."""
+        if alias == CHAMPION:
+            raise ValueError("the champion is retired only by aeops/registry/promotion.py, which records it in the ledger")
+        if alias in self.version(recipe, version).aliases:
+            self.client.delete_registered_model_alias(recipe, alias)
+
+    @translate_errors
     def move_champion(self, recipe: str, version: str | None) -> None:
         """Point the alias champion to the version; None removes it. Only for aeops/registry/promotion.py."""
         if version is None:

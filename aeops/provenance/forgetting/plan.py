@@ -22,6 +22,7 @@ from aeops.predictions.redaction import require_no_open_journal
 from aeops.project import Project
 from aeops.provenance.forgetting.ids_file import name_some
 from aeops.recipe.reader import Recipe, load_recipe, recipe_names
+from aeops.registry.aliases import CHALLENGER
 from aeops.registry.store import Store
 from aeops.registry.versions import VersionInfo
 
@@ -148,6 +149,7 @@ def affected_versions(
                     "version": version.version,
                     "bank": is_trained_on and _has_bank(store, recipe, version, held),
                     "bundle_sha256": version.tags.get("bundle_sha256", ""),
+                    "is_challenger": CHALLENGER in version.aliases,
                 }
             )
     return found
