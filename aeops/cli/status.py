@@ -35,6 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     Returns:
         0 if every requested service is healthy, or none was requested, else the infrastructure exit code.
     """
+    from aeops.alerts.receivers import waiting_counts
     from aeops.cli.prune import describe_state
     from aeops.errors import InfrastructureError
     from aeops.predictions.unfinished_scoring import find_unfinished_scoring
@@ -43,12 +44,17 @@ def run(arguments: argparse.Namespace) -> int:
 
     project = find_project()
     status, sizes = read_stack_status(project), measure_state(project)
+    waiting = waiting_counts(project)
     unfinished = [one.to_dict() for one in find_unfinished_scoring(project)]
     if arguments.json:
         state_folder = [size.to_dict() for size in sizes]
-        print_json({**status, "unfinished_scoring": unfinished, "state_folder": state_folder})
+        found = {"waiting_notifications": waiting, "unfinished_scoring": unfinished, "state_folder": state_folder}
+        print_json({**status, **found})
     else:
         print_status(status)
+        if waiting:
+            print("\nnotifications that did not arrive: `ae notify --retry` sends them")
+            print_rows(("receiver", "count", "since"), waiting)
         print_unfinished(unfinished)
         print(f"\nstate folder\n  {describe_state(sizes)}; `ae prune --dry-run` shows what may be deleted")
     if status["well"]:
