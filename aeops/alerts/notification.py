@@ -10,6 +10,7 @@ from aeops.recipe.notify_settings import DEFAULT_REPEAT_HOURS, EventKind
 SEVERITIES: dict[EventKind, str] = {
     "alarm": "warning",
     "quarantine": "warning",
+    "stopped": "warning",
     "failure": "error",
     "outage": "error",
 }  # PagerDuty's

@@ -143,6 +143,21 @@ def retry_quietly(project: Project, gap: timedelta = timedelta(0)) -> None:
         print(escape_line(f"notify: nobody was notified of what waits: {error}"), file=sys.stderr, flush=True)
 
 
+def send_before_end(project: Project, notification: Notification) -> None:
+    """Store a notification as one that waits and try once to send it, for a process that has seconds left.
+
+    What does not arrive in them is sent by the next event, by monitoring or by `ae up`. Nothing is raised.
+    """
+    try:
+        for one in read_receivers(project):
+            if one.target.wants(notification):
+                keep_waiting(sent_file(project), one.target, notification)
+    except (AeError, OSError) as error:
+        print(escape_line(f"notify: nobody was notified of `{notification.title}`: {error}"), file=sys.stderr, flush=True)
+        return
+    retry_quietly(project)
+
+
 def report_retried(results: Sequence[SendResult]) -> None:
     """Print to stderr what has arrived after all, a line for each receiver."""
     for target, count in Counter(result.target for result in results if result.state == "sent").items():

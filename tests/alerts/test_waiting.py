@@ -3,9 +3,11 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -264,3 +266,49 @@ def test_a_mail_has_the_same_id_each_time(tmp_path: Path) -> None:
     identities = {line for mail in seen.mails for line in mail.splitlines() if line.lower().startswith("message-id")}
     assert identities == {f"Message-ID: <{DECISION.id}@ae>"}
     assert Notification(**vars(DECISION) | {"key": "x"}).id != DECISION.id
+
+
+# ---------------------------------------------------------------- a run that is stopped
+
+STOPPED = """
+import sys, time
+from pathlib import Path
+from aeops.alerts import receivers
+from aeops.cli.stopped_runs import notice_of_stop
+from aeops.machine.run_watch import RunWatch
+with RunWatch(notice_of_stop("run", "digits")):
+    print("works", flush=True)
+    time.sleep(60)
+"""
+
+
+def stop_run(project: Project, number: signal.Signals) -> int:
+    """End a run of the project by a signal; return its exit code."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", STOPPED]
+    with subprocess.Popen(command, cwd=project.root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(number)
+        return process.wait(timeout=20)
+
+
+def test_a_run_that_sigterm_ends_is_told_of_and_one_that_a_person_ends_is_not(project: Project) -> None:
+    with receiver(200) as seen:
+        name_webhook(project.root, seen.address)
+        assert stop_run(project, signal.SIGINT) == 130
+        assert seen.requests == []
+        assert stop_run(project, signal.SIGTERM) == 143
+    [notice] = notices_of(seen)
+    assert (notice["event"], notice["title"], notice["recipe"]) == ("stopped", "`ae run digits` was stopped", "digits")
+    assert "The same command goes on where it was." in str(notice["text"])
+    assert waits(project) == []
+
+
+def test_where_no_receiver_answers_a_stopped_run_ends_in_time_and_its_notice_waits(project: Project) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        name_webhook(project.root, f"http://127.0.0.1:{silent.getsockname()[1]}/")
+        began = time.monotonic()
+        assert stop_run(project, signal.SIGTERM) == 143
+        assert time.monotonic() - began < 15
+    assert waits(project) == ["`ae run digits` was stopped"]
