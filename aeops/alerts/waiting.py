@@ -17,6 +17,7 @@ from aeops.alerts.notification import Notification, NotifyTarget
 from aeops.errors import DataError
 from aeops.files import make_folder, write_json
 from aeops.machine.stored_json import read_json_if_whole
+from aeops.machine.terminal import escape_line
 
 FORMAT = 1
 MAX_AGE = timedelta(days=7)  # of what is still sent: older news is in the ledger, the report and the logs
@@ -89,8 +90,8 @@ def drop_answered(folder: Path, target: NotifyTarget, sent: Notification) -> Non
 
 def _drop(notice: WaitingNotice, reason: str) -> None:
     notice.file.unlink(missing_ok=True)
-    title = notice.notification.title
-    print(f"notify: {notice.target} will not be notified of `{title}` any more: {reason}", file=sys.stderr, flush=True)
+    line = f"notify: {notice.target} will not be notified of `{notice.notification.title}` any more: {reason}"
+    print(escape_line(line), file=sys.stderr, flush=True)
 
 
 def _read(file: Path) -> WaitingNotice | None:
