@@ -4,7 +4,6 @@ Every move of the champion goes through aeops/registry/promotion.py, which write
 """
 
 import sys
-import tempfile
 from itertools import count
 from pathlib import Path
 from typing import TypedDict
@@ -21,6 +20,7 @@ from aeops.bundle.signing import read_private_key, signing_key
 from aeops.errors import DataError, UsageError
 from aeops.gate.documents import EvidenceDocument, compared_champion, is_accepted, refusal_reasons
 from aeops.gate.evidence import holdout_sha256, read_comparison, read_evidence, read_verdict, write_evidence
+from aeops.machine.scratch import ScratchFolder
 from aeops.machine.step_report import say_result
 from aeops.machine.stored_json import read_json
 from aeops.monitoring.run_notices import tell_decision
@@ -282,7 +282,7 @@ def form_description(store: Store, request: LedgerEntry, problem: str) -> str:
         DataError: the evidence is not the one in the ledger.
     """
     run = store.version(request.recipe, request.version).run_id
-    with tempfile.TemporaryDirectory() as folder:
+    with ScratchFolder() as folder:
         file = store.download_file(run, "evidence.json", Path(folder))
         try:
             document = read_evidence(file, request.evidence["sha256"])

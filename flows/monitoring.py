@@ -12,6 +12,7 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
 
+from aeops.alerts.receivers import RETRY_GAP, retry_quietly
 from aeops.errors import UsageError
 from aeops.files import write_json
 from aeops.machine.child_process import run_module
@@ -54,6 +55,7 @@ def monitoring(recipe: str, now: datetime | None = None) -> State[dict[str, Any]
     document = start_due_retrain(recipe, check_time)
     publish_artifacts(find_project(), recipe, document)
     tell_alarms(find_project(), document)
+    retry_quietly(find_project(), RETRY_GAP)
     return flow_run.flow_result(dict(document), verdict_text.format_line(document))
 
 

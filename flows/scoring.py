@@ -4,7 +4,6 @@ By hand: `ae score digits --inbox` does the same work without Prefect. The sampl
 (aeops/scoring); training may go on meanwhile, so this flow does not hold the workspace.
 """
 
-import tempfile
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from prefect.artifacts import create_link_artifact
 from prefect.client.schemas.objects import State
 
 from aeops.machine.child_process import run_module
+from aeops.machine.scratch import ScratchFolder
 from aeops.machine.step_report import say_result
 from aeops.machine.stored_json import read_json
 from aeops.project import find_project
@@ -45,7 +45,7 @@ def scoring(recipe: str, now: datetime | None = None) -> State[dict[str, Any]]:
 def score_inbox_files(recipe: str, now: datetime | None) -> dict[str, Any]:
     """Score the inbox -> .ae/predictions/<recipe> and a page."""
     project = find_project()
-    with tempfile.TemporaryDirectory(prefix="ae-") as folder:
+    with ScratchFolder() as folder:
         output = Path(folder) / "scoring.json"
         arguments = ["aeops.scoring", recipe, "--out", str(output)]
         if now:

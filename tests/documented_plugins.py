@@ -44,11 +44,11 @@ def write_own_recipe(root: Path) -> None:
 def forget_plugins(root: Path) -> None:
     """Let this process know no own part, as a fresh one; the modules of other projects may have the same names."""
     from ae_models.own_parts import forget_parts
-    from aeops import plugins
+    from aeops.plugins import discovery
 
     forget_parts()
-    plugins._roots.clear()
-    plugins.own_parts.cache_clear()
+    discovery._roots.clear()
+    discovery.own_parts.cache_clear()
     for name in MODULES:
         sys.modules.pop(name, None)
     sys.path[:] = [entry for entry in sys.path if entry != str(root)]

@@ -47,6 +47,7 @@ def is_signed(body: bytes, secret: str, timestamp: int, signature: str) -> bool:
 def describe(notification: Notification) -> dict[str, Any]:
     """Return a notification as JSON holds it."""
     return {
+        "id": notification.id,
         "event": notification.event,
         "also": notification.also,
         "recipe": notification.recipe,
@@ -117,6 +118,7 @@ def mail(notification: Notification, target: NotifyTarget) -> EmailMessage:
     message["Subject"] = " ".join(f"[ae] {notification.title}".split())
     message["From"] = target.sender
     message["To"] = ", ".join(target.recipients)
+    message["Message-ID"] = f"<{notification.id}@ae>"  # the same when it is sent again
     message["Date"] = format_datetime(notification.time)
     lines = [notification.text]
     if notification.link:

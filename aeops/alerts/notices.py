@@ -94,6 +94,13 @@ def failed(recipe: str, run: str, message: str) -> Notification:
     return _notice("failure", recipe, f"{run} has failed", text, f"{run} failure {kind[:200]}", "")
 
 
+def stopped(recipe: str, command: str) -> Notification:
+    """Say that SIGTERM has ended a run, for which nobody pressed Ctrl-C; `command` is what was typed, without its options."""
+    text = "SIGTERM has ended it: a scheduler, a limit of time, or a machine that shuts down.\n"
+    text += "The same command goes on where it was."
+    return _notice("stopped", recipe, f"`{command}` was stopped", text, f"{command} stopped", "")
+
+
 def alarm(alarms: OpenAlarms, decision: Sequence[str], link: str) -> Notification:
     """Say that monitoring has raised alarms.
 

@@ -4,11 +4,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from ae_models.checksums import json_sha256
 from aeops.recipe.notify_settings import DEFAULT_REPEAT_HOURS, EventKind
 
 SEVERITIES: dict[EventKind, str] = {
     "alarm": "warning",
     "quarantine": "warning",
+    "stopped": "warning",
     "failure": "error",
     "outage": "error",
 }  # PagerDuty's
@@ -47,6 +49,11 @@ class Notification:
     @property
     def severity(self) -> str:
         return SEVERITIES.get(self.event, CALM)
+
+    @property
+    def id(self) -> str:
+        """The same however often it is sent, so that a receiver knows one that it got before."""
+        return json_sha256([self.event, self.recipe, self.key, self.time.isoformat()])[:32]
 
 
 @dataclass(frozen=True)

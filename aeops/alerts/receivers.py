@@ -7,16 +7,21 @@ A secret is read when something is sent, from the environment of the process or 
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from aeops.alerts.notification import Notification, NotifyTarget
-from aeops.alerts.sending import SendResult, notify
+from aeops.alerts.sending import SendResult, keep_waiting, notify, retry_waiting, waiting_folder
+from aeops.alerts.waiting import count_waiting
 from aeops.errors import AeError, UsageError
 from aeops.machine.lock import file_lock
 from aeops.machine.stack_settings import read_settings
+from aeops.machine.terminal import escape_line, is_quiet
 from aeops.project import Project
 from aeops.recipe.notify_settings import (
     ENVIRONMENT,
@@ -30,8 +35,9 @@ from aeops.recipe.notify_settings import (
     WebhookReceiver,
 )
 from aeops.recipe.project_settings import read_project_settings
-from aeops.terminal import escape_line, is_quiet
 
+LOCK = "notifications"
+RETRY_GAP = timedelta(minutes=10)  # between attempts to send what waits, where nothing new happens
 PAGES = {"report": "report.html", "monitoring": "page.html"}  # of a recipe: last part of its address -> its file
 
 
@@ -74,10 +80,12 @@ def report_problems(project: Project) -> None:
 def send(project: Project, notification: Notification) -> list[SendResult]:
     """Tell every receiver that wants it, and print to stderr what came of it.
 
-    A receiver that is down, a secret that is missing or an ae.yaml that somebody has broken meanwhile stop no run: they are said.
+    What waits since before is tried first. A receiver that is down, a secret that is missing or an ae.yaml that somebody has
+    broken meanwhile stop no run: they are said.
     """
     try:
         receivers = read_receivers(project)
+        report_retried(retry(project, receivers))
         results = send_to(project, notification, receivers)
     except (AeError, OSError) as error:
         print(escape_line(f"notify: nobody was notified of `{notification.title}`: {error}"), file=sys.stderr, flush=True)
@@ -94,25 +102,84 @@ def send_to(project: Project, notification: Notification, receivers: Sequence[Re
     Raises:
         OSError: the record of what was sent cannot be written.
     """
-    results, targets = list[SendResult](), list[NotifyTarget]()
-    for one in receivers:
-        if not one.target.wants(notification):
-            continue
-        if one.problem:
+    results, targets, record = list[SendResult](), list[NotifyTarget](), sent_file(project)
+    wanting = [one for one in receivers if one.target.wants(notification)]
+    if not wanting:
+        return []
+    with file_lock(project, LOCK):  # of two processes that send the same, the second one holds it back
+        for one in wanting:
+            if not one.problem:
+                targets.append(one.target)
+                continue
+            if notification.event != "test":
+                keep_waiting(record, one.target, notification)
             results.append(SendResult(one.target.name, "failed", one.problem))
-        else:
-            targets.append(one.target)
-    if targets:
-        with file_lock(project, "notifications"):  # of two processes that send the same, the second one holds it back
-            results += notify(notification, targets, sent_file(project))
+        if targets:
+            results += notify(notification, targets, record)
     return results
+
+
+def retry(project: Project, receivers: Sequence[ReadyReceiver], gap: timedelta = timedelta(0)) -> list[SendResult]:
+    """Try once to send what waits; return a result for each notification that was tried.
+
+    Args:
+        gap: what was tried within it is not tried now.
+
+    Raises:
+        OSError: the record of what was sent cannot be written.
+    """
+    if not any(waiting_folder(sent_file(project)).glob("*.json")):
+        return []
+    targets = [one.target for one in receivers if not one.problem]
+    with file_lock(project, LOCK):
+        return retry_waiting(targets, sent_file(project), gap)
+
+
+def retry_quietly(project: Project, gap: timedelta = timedelta(0)) -> None:
+    """Try once to send what waits, for who has nothing else to say: it raises nothing, and says what arrived."""
+    try:
+        report_retried(retry(project, read_receivers(project), gap))
+    except (AeError, OSError) as error:
+        print(escape_line(f"notify: nobody was notified of what waits: {error}"), file=sys.stderr, flush=True)
+
+
+def send_before_end(project: Project, notification: Notification) -> None:
+    """Store a notification as one that waits and try once to send it, for a process that has seconds left.
+
+    What does not arrive in them is sent by the next event, by monitoring or by `ae up`. Nothing is raised.
+    """
+    try:
+        for one in read_receivers(project):
+            if one.target.wants(notification):
+                keep_waiting(sent_file(project), one.target, notification)
+    except (AeError, OSError) as error:
+        print(escape_line(f"notify: nobody was notified of `{notification.title}`: {error}"), file=sys.stderr, flush=True)
+        return
+    retry_quietly(project)
+
+
+def report_retried(results: Sequence[SendResult]) -> None:
+    """Print to stderr what has arrived after all, a line for each receiver."""
+    for target, count in Counter(result.target for result in results if result.state == "sent").items():
+        if not is_quiet():
+            line = f"notify: {target} was notified of {count} that waited"
+            print(escape_line(line), file=sys.stderr, flush=True)
+
+
+def waiting_counts(project: Project) -> list[dict[str, Any]]:
+    """Return for each receiver that something waits for: `receiver`, `count` and `since`, the time of the oldest."""
+    rows = []
+    for target, count, since in count_waiting(waiting_folder(sent_file(project))):
+        rows.append({"receiver": target, "count": count, "since": since.isoformat(timespec="seconds")})
+    return rows
 
 
 def result_line(result: SendResult, notification: Notification) -> str:
     """Return what is printed of a result; empty where nothing has to be said."""
     if result.state == "failed":
         attempts = f" in {result.attempts} attempts" if result.attempts > 1 else ""
-        return f"notify: {result.target} was not notified of `{notification.title}`{attempts}: {result.reason}"
+        later = "" if notification.event == "test" else "; it waits, and `ae notify --retry` sends it"
+        return f"notify: {result.target} was not notified of `{notification.title}`{attempts}: {result.reason}{later}"
     if result.state == "sent" and not is_quiet():
         return f"notify: {result.target} was notified: {notification.title}"
     return ""

@@ -1,10 +1,13 @@
-"""Send notifications: each once, again after a failure that may pass, and never twice for the same thing within hours."""
+"""Send notifications: each once, again after a failure that may pass, and never twice for the same thing within hours.
+
+What does not arrive waits in files (`aeops.alerts.waiting`), and is sent by `retry_waiting`.
+"""
 
 import smtplib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,6 +15,7 @@ import httpx
 
 from aeops.alerts import formats
 from aeops.alerts.notification import Notification, NotifyTarget
+from aeops.alerts.waiting import WaitingNotice, drop_answered, drop_outdated, read_waiting, store_waiting, waiting_file
 from aeops.files import make_folder, write_json
 from aeops.machine.network import is_own_address
 from aeops.machine.stored_json import read_json_if_whole
@@ -20,6 +24,7 @@ ATTEMPTS = 3
 WAITS = (1.0, 5.0)  # seconds before the second and the third attempt
 TIMEOUT = 10.0  # seconds for an answer
 REMEMBERED_DAYS = 30
+MAX_FAILURES = 2  # in a row, of what waits for a receiver: then it is down, and the rest is not tried
 
 
 @dataclass(frozen=True)
@@ -61,24 +66,98 @@ def notify(
         wait: called with seconds before another attempt.
 
     Returns:
-        One result for each target that wants it. What failed is not recorded, so that the next call tries again.
+        One result for each target that wants it. What failed waits in the folder beside the record, but for a test.
     """
     sent_at = _read_record(record)
     results = []
     for target in targets:
         if not target.wants(notification):
             continue
-        place = f"{target.name} {notification.event} {notification.key}"
-        last_time = sent_at.get(place)
-        if last_time and notification.time - datetime.fromisoformat(last_time) < timedelta(hours=target.repeat_hours):
-            results.append(SendResult(target.name, "held back", f"the same was sent at {last_time}"))
+        if reason := _reason_to_hold_back(notification, target, sent_at):
+            results.append(SendResult(target.name, "held back", reason))
             continue
+        if notification.event != "test":
+            keep_waiting(record, target, notification)  # before the first attempt: a kill must not lose it
         result = _send_with_retries(notification, target, wait)
         results.append(result)
-        if result.state == "sent":
-            sent_at[place] = notification.time.isoformat()
-            _write_record(record, sent_at, notification.time)  # at once: a kill must not send it again to those before
+        _record_result(record, sent_at, notification, target, result)
     return results
+
+
+def keep_waiting(record: Path, target: NotifyTarget, notification: Notification) -> None:
+    """Store a notification as one that a target has not got.
+
+    Args:
+        record: of what was sent; what waits lies in a folder beside it.
+    """
+    folder = waiting_folder(record)
+    store_waiting(folder, WaitingNotice(waiting_file(folder, target.name, notification), target.name, notification))
+
+
+def waiting_folder(record: Path) -> Path:
+    """Return the folder of what waits, beside the record of what was sent."""
+    return record.parent / "waiting"
+
+
+def retry_waiting(targets: Sequence[NotifyTarget], record: Path, gap: timedelta = timedelta(0)) -> list[SendResult]:
+    """Try once to send what waits, the oldest first.
+
+    Args:
+        targets: that something can be sent to; what waits for others goes on waiting.
+        record: as of `notify`.
+        gap: what was tried within it is not tried now.
+
+    Returns:
+        A result for each notification that was tried.
+    """
+    folder, now = waiting_folder(record), datetime.now(UTC)
+    drop_outdated(folder, now)
+    sent_at = _read_record(record)
+    targets_by_name = {target.name: target for target in targets}
+    results, failures = list[SendResult](), dict[str, int]()
+    for notice in read_waiting(folder):
+        target = targets_by_name.get(notice.target)
+        if target is None or failures.get(notice.target, 0) >= MAX_FAILURES or not notice.file.is_file():
+            continue
+        if notice.tried_at is not None and now - notice.tried_at < gap:
+            continue
+        if not target.wants(notice.notification) or _reason_to_hold_back(notice.notification, target, sent_at):
+            notice.file.unlink(missing_ok=True)
+            continue
+        result = _send_once(notice.notification, target, notice.attempts + 1)
+        failures[notice.target] = 0 if result.state == "sent" else failures.get(notice.target, 0) + 1
+        _record_result(record, sent_at, notice.notification, target, result)
+        results.append(result)
+    return results
+
+
+def _reason_to_hold_back(notification: Notification, target: NotifyTarget, sent_at: Mapping[str, str]) -> str:
+    """Return why a target has got this already; empty where it has not."""
+    last_time = sent_at.get(_place(target, notification))
+    if last_time is None:
+        return ""
+    passed = notification.time - datetime.fromisoformat(last_time)
+    is_same = not passed  # this very one: it was killed between the record and the removal of its file
+    return f"the same was sent at {last_time}" if is_same or passed < timedelta(hours=target.repeat_hours) else ""
+
+
+def _place(target: NotifyTarget, notification: Notification) -> str:
+    return f"{target.name} {notification.event} {notification.key}"
+
+
+def _record_result(
+    record: Path, sent_at: dict[str, str], notification: Notification, target: NotifyTarget, result: SendResult
+) -> None:
+    """Write down that it was sent and let it wait no more, or that it was tried in vain."""
+    folder = waiting_folder(record)
+    file = waiting_file(folder, target.name, notification)
+    if result.state == "sent":
+        sent_at[_place(target, notification)] = notification.time.isoformat()
+        _write_record(record, sent_at, notification.time)  # at once: a kill must not send it again to those before
+        file.unlink(missing_ok=True)
+        drop_answered(folder, target, notification)
+    elif file.is_file():
+        store_waiting(folder, WaitingNotice(file, target.name, notification, result.attempts, datetime.now(UTC)))
 
 
 def _read_record(record: Path) -> dict[str, str]:
@@ -95,18 +174,25 @@ def _write_record(record: Path, sent_at: dict[str, str], now: datetime) -> None:
 
 
 def _send_with_retries(notification: Notification, target: NotifyTarget, wait: Callable[[float], None]) -> SendResult:
-    reason = ""
-    for attempt in range(1, ATTEMPTS + 1):
+    for attempt in range(1, ATTEMPTS):
         try:
             SENDERS[target.kind](notification, target)
         except DeliveryError as error:
-            reason = str(error)
-            if not error.may_pass or attempt == ATTEMPTS:
-                return SendResult(target.name, "failed", reason, attempt)
+            if not error.may_pass:
+                return SendResult(target.name, "failed", str(error), attempt)
             wait(WAITS[attempt - 1])
         else:
             return SendResult(target.name, "sent", attempts=attempt)
-    raise AssertionError("the last attempt returns")
+    return _send_once(notification, target, ATTEMPTS)
+
+
+def _send_once(notification: Notification, target: NotifyTarget, attempt: int) -> SendResult:
+    """Send without another attempt; `attempt` is the number of this one."""
+    try:
+        SENDERS[target.kind](notification, target)
+    except DeliveryError as error:
+        return SendResult(target.name, "failed", str(error), attempt)
+    return SendResult(target.name, "sent", attempts=attempt)
 
 
 # ---------------------------------------------------------------- the ways out

@@ -48,7 +48,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "monitor": ("ae monitor digits --as-of 2026-11-24",),
     "alarm list": ("ae alarm list", "ae alarm list --json"),
     "alarm ack": ('ae alarm ack digits --by Ada --why "the new lamp"',),
-    "notify": ("ae notify", "ae notify --test ops"),
+    "notify": ("ae notify", "ae notify --test ops", "ae notify --retry"),
     "doctor": ("ae doctor",),
     "prune": ("ae prune --dry-run", "ae prune --days 90"),
     "prefect": ("ae prefect deployment ls",),

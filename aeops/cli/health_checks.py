@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
-from aeops.alerts.receivers import read_receivers
+from aeops.alerts.receivers import read_receivers, waiting_counts
 from aeops.data.dataset import content_sha256
 from aeops.data.dvc import find_foreign_remote, require_path_without_braces, require_whole_files
 from aeops.data.listed_recipes import unknown_recipes
@@ -261,6 +261,9 @@ def check_settings(project: Project) -> Iterator[HealthCheck]:
         if receiver.problem:
             message = f"{receiver.target.name} cannot be notified from here: {receiver.problem}"
             yield HealthCheck("note", "notify", message, f"ae notify --test {receiver.target.name}")
+    for row in waiting_counts(project):
+        message = f"{row['receiver']} has not got {row['count']} notifications, the oldest of {row['since']}"
+        yield HealthCheck("note", "notify", message, "ae notify --retry")
 
 
 def check_listed_recipes(project: Project) -> Iterator[HealthCheck]:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from aeops.cli.outputs import add_json_option, print_json
-from aeops.terminal import escape_line
+from aeops.machine.terminal import escape_line
 
 if TYPE_CHECKING:
     from aeops.registry.ledger import LedgerEntry

@@ -55,7 +55,7 @@ from aeops.cli import (
 from aeops.cli.command_parser import CommandParser, add_commands, add_common_parts
 from aeops.cli.examples import EXAMPLES
 from aeops.errors import as_ae_error, print_error
-from aeops.terminal import VOLUME_VARIABLE, escaped_output, is_verbose
+from aeops.machine.terminal import VOLUME_VARIABLE, escaped_output, is_verbose
 
 OUTPUT = 1  # file descriptor
 COMMAND_GROUPS = {

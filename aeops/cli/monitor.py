@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
 def print_columns(columns: "Sequence[ColumnRecord]", console: "Console") -> None:
     """Print the columns of a table that have moved most, their values beside the usual ones; nothing of other samples."""
     from aeops.cli.outputs import open_table, yes_or_no
-    from aeops.terminal import escape_line
+    from aeops.machine.terminal import escape_line
 
     if not columns:
         return

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aeops.errors import DataError, UsageError
-from aeops.terminal import escape_controls, escape_line, raw_stream
+from aeops.machine.terminal import escape_controls, escape_line, raw_stream
 
 if TYPE_CHECKING:
     from rich.console import Console

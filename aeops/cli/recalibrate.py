@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from aeops.cli.outputs import add_json_option, print_json
 from aeops.cli.recipe_change import changed_recipe
 from aeops.cli.run import run_flow, show_summary
+from aeops.cli.stopped_runs import notice_of_stop
 from aeops.project import Project, find_project
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     start_time = time.monotonic()
     from aeops.machine.run_watch import RunWatch
 
-    with RunWatch() as watch:
+    with RunWatch(notice_of_stop("recalibrate", arguments.recipe)) as watch:
         from aeops.data.dvc import require_path_without_braces
         from aeops.errors import GateError
         from aeops.machine.access import require_writable_checkout

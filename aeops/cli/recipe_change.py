@@ -2,12 +2,12 @@
 
 import difflib
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aeops.machine.scratch import ScratchFolder
 from aeops.project import Project
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def changed_text(name: str, text: str, settings: Mapping[str, Any]) -> str:
     if not settings:
         return text
     new_text = with_settings(text, settings, f"{name}.yaml")
-    with tempfile.TemporaryDirectory() as folder:
+    with ScratchFolder() as folder:
         file = Path(folder) / f"{name}.yaml"
         file.write_text(new_text, encoding="utf-8")
         read_recipe(file)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from aeops.cli.outputs import add_json_option, add_place, print_json
 from aeops.cli.plan import add_settings, read_settings, show_plan
 from aeops.cli.recipe_change import changed_recipe
+from aeops.cli.stopped_runs import notice_of_stop
 from aeops.project import Project, find_project
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     from aeops.machine.run_watch import RunWatch
 
-    with RunWatch() as watch:
+    with RunWatch(notice_of_stop("run", arguments.recipe)) as watch:
         from aeops.alerts.receivers import report_problems
         from aeops.data.dvc import require_path_without_braces
         from aeops.data.listed_recipes import list_recipe
@@ -104,10 +105,10 @@ def run_flow(project: Project, recipe: str, watch: "RunWatch", flow: str = "trai
     from aeops.errors import as_ae_error
     from aeops.machine.run_watch import CONTINUE_HINT, closing_step
     from aeops.machine.servers import mlflow_migrations, prefect_server
+    from aeops.machine.terminal import print_progress
     from aeops.stack.logs import connection_loss
     from aeops.stack.maintenance import cancel_own_runs, crash_dead_runs, own_process_tag
     from aeops.stack.prefect_api import PrefectApi
-    from aeops.terminal import print_progress
 
     print_progress("starting")
     with prefect_server(project) as server, mlflow_migrations(project):

@@ -104,7 +104,7 @@ def run_inbox(arguments: argparse.Namespace) -> int:
 def print_inbox(summary: "InboxSummary") -> None:
     """Print the result of each file, at most MAX_ROWS, and where to find the rest."""
     from aeops.cli.outputs import open_console
-    from aeops.terminal import escape_line
+    from aeops.machine.terminal import escape_line
 
     console = open_console(soft_wrap=True)
     files = summary["files"]
@@ -371,7 +371,7 @@ def print_table(result: FileResult) -> None:
     from aeops.bundle.explanations import PARTS_UNIT, describe_explanation
     from aeops.cli.outputs import open_console, styled_text
     from aeops.kinds.flags import REFUSED, describe_flags
-    from aeops.terminal import escape_line
+    from aeops.machine.terminal import escape_line
 
     scores = result.scores
     title, order = f"{result.recipe} {result.version}", np.arange(result.count)

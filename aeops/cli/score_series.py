@@ -70,7 +70,7 @@ def print_series(series: "SeriesScores", title: str) -> None:
     from rich.table import Table
 
     from aeops.cli.outputs import count_text, open_console
-    from aeops.terminal import escape_line
+    from aeops.machine.terminal import escape_line
 
     console, alarms = open_console(), series.alarms
     if len(alarms) > MAX_ALARMS:

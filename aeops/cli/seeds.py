@@ -5,6 +5,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from aeops.cli.outputs import add_json_option, print_json
+from aeops.cli.stopped_runs import notice_of_stop
 from aeops.project import Project, find_project
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     start_time = time.monotonic()
     from aeops.machine.run_watch import RunWatch
 
-    with RunWatch():
+    with RunWatch(notice_of_stop("seeds", arguments.recipe)):
         from aeops.data.dvc import require_path_without_braces
         from aeops.evaluation.before_training import require_named_files
         from aeops.machine.access import require_writable_checkout

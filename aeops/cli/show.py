@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     from aeops.registry.store import open_store
 
     project = find_project()
-    load_recipe(project, arguments.recipe)
+    recipe = load_recipe(project, arguments.recipe)
     store = open_store(project)
     versions = store.versions(arguments.recipe)
     if not versions:
@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(versions_document(arguments.recipe, store, versions))
     else:
-        print_versions(arguments.recipe, store, versions)
+        print_versions(arguments.recipe, store, versions, has_labels=bool(recipe.data.labels))
     return 0
 
 
@@ -101,13 +101,17 @@ def versions_document(recipe: str, store: "Store", versions: list["VersionInfo"]
     return {"recipe": recipe, "champion": champion, "versions": rows}
 
 
-def print_versions(recipe: str, store: "Store", versions: list["VersionInfo"]) -> None:
-    """Print the newest versions and every one that has an alias; `versions` are sorted from new to old."""
+def print_versions(recipe: str, store: "Store", versions: list["VersionInfo"], *, has_labels: bool) -> None:
+    """Print the newest versions and every one that has an alias; `versions` are sorted from new to old.
+
+    Without labels nobody knows which of the flagged samples are false alarms, and the column says `flagged`.
+    """
     from aeops.cli.outputs import NARROW, open_console, open_table
 
     console = open_console()
     table, shown = open_table(console, f"{recipe}: registered versions"), []
-    metric_titles = [column.title for column in METRIC_COLUMNS]
+    *metric_titles, alarms_title = (column.title for column in METRIC_COLUMNS)
+    metric_titles.append(alarms_title if has_labels else "flagged (asked)")
     for position, name in enumerate(("version", "verdict", *metric_titles, "made (UTC)", "data", "commit")):
         if console.width >= NARROW or name not in ("data", "commit"):
             table.add_column(name)
@@ -142,9 +146,9 @@ def print_versions(recipe: str, store: "Store", versions: list["VersionInfo"]) -
 
 def missing_champion_reason(store: "Store", recipe: str, newest_version: "VersionInfo") -> str:
     """Return why a recipe with versions has no champion, and what to type."""
+    from aeops.machine.terminal import escape_line
     from aeops.registry import ledger
     from aeops.registry.version_state import WAITING, describe_state
-    from aeops.terminal import escape_line
 
     entries = ledger.read_content(store.project, recipe).entries
     last_move = ledger.last_move(entries)

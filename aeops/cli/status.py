@@ -35,17 +35,27 @@ def run(arguments: argparse.Namespace) -> int:
     Returns:
         0 if every requested service is healthy, or none was requested, else the infrastructure exit code.
     """
+    from aeops.alerts.receivers import waiting_counts
     from aeops.cli.prune import describe_state
     from aeops.errors import InfrastructureError
+    from aeops.predictions.unfinished_scoring import find_unfinished_scoring
     from aeops.provenance.state_size import measure_state
     from aeops.stack.status import read_stack_status
 
     project = find_project()
     status, sizes = read_stack_status(project), measure_state(project)
+    waiting = waiting_counts(project)
+    unfinished = [one.to_dict() for one in find_unfinished_scoring(project)]
     if arguments.json:
-        print_json({**status, "state_folder": [size.to_dict() for size in sizes]})
+        state_folder = [size.to_dict() for size in sizes]
+        found = {"waiting_notifications": waiting, "unfinished_scoring": unfinished, "state_folder": state_folder}
+        print_json({**status, **found})
     else:
         print_status(status)
+        if waiting:
+            print("\nnotifications that did not arrive: `ae notify --retry` sends them")
+            print_rows(("receiver", "count", "since"), waiting)
+        print_unfinished(unfinished)
         print(f"\nstate folder\n  {describe_state(sizes)}; `ae prune --dry-run` shows what may be deleted")
     if status["well"]:
         return 0
@@ -66,6 +76,13 @@ def print_status(status: Mapping[str, Any]) -> None:
             print(f"\n{title}: unknown, Prefect does not respond")
         else:
             print(f"\n{title}: none")
+
+
+def print_unfinished(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print the files that are half scored; nothing where there are none."""
+    if rows:
+        print("\nfiles that are half scored: the same `ae score` goes on with them")
+        print_rows(("recipe", "shards", "at", "in_use"), rows)
 
 
 def print_rows(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:

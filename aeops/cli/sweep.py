@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from aeops.cli.outputs import add_place
+from aeops.cli.stopped_runs import notice_of_stop
 from aeops.project import Project, find_project
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
         show_plan(plan, place, workers, arguments.json)
         return 0
     require_place(project, place)
-    with RunWatch():
+    with RunWatch(notice_of_stop("sweep", recipe.name)):
         outcome, record = train(project, recipe, plan, place, arguments.workers, deadline_of(arguments.minutes, start_time))
     finish(project, recipe, outcome, record, arguments.json, time.monotonic() - start_time)
     return 0

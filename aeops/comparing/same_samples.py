@@ -18,6 +18,7 @@ from aeops.recipe.gate_rules import MIN_GROUPS
 from aeops.recipe.reader import Recipe
 
 CAUGHT, RANKED, FALSE_ALARMS, RECONSTRUCTION = "novelty caught", "AUROC", "false alarms", "reconstruction error"
+FLAGGED = "flagged test samples"  # where there are no labels, so that nobody knows which alarms are false
 TAIL = 0.025  # on either side of an interval: 95 %
 SMALLEST_P = 1e-6  # of a p-value, in the order of the samples
 
@@ -95,15 +96,16 @@ def compare_on_samples(recipe: Recipe, data: PreparedSamples, first: Detector, s
         if refused:
             return SampleComparison(len(data.test), f"the {name} refuses {refused} of the test samples", [], [])
     groups = data.table["group"].to_numpy(dtype=str)
-    return SampleComparison(
-        len(data.test), "", measure_pairs(*predictions, data.novelty, groups), find_disagreements(recipe, data, *predictions)
-    )
+    pairs = measure_pairs(*predictions, data.novelty, groups, has_labels=bool(recipe.data.labels))
+    return SampleComparison(len(data.test), "", pairs, find_disagreements(recipe, data, *predictions))
 
 
 # ---------------------------------------------------------------- metrics
 
 
-def measure_pairs(first: TestPredictions, second: TestPredictions, novelty: np.ndarray, group: np.ndarray) -> list[MeasuredPair]:
+def measure_pairs(
+    first: TestPredictions, second: TestPredictions, novelty: np.ndarray, group: np.ndarray, *, has_labels: bool = True
+) -> list[MeasuredPair]:
     """Return each metric of both: what is caught of the novelty, its ranking, the false alarms, the reconstruction error.
 
     Args:
@@ -111,6 +113,7 @@ def measure_pairs(first: TestPredictions, second: TestPredictions, novelty: np.n
         second: on the same ones.
         novelty: bool (n,); without any novelty the first two metrics are left out.
         group: (n,); samples of one group are no independent evidence.
+        has_labels: without them it is not known whether fewer flagged samples are better.
     """
     pairs = []
     normal = ~novelty
@@ -121,7 +124,10 @@ def measure_pairs(first: TestPredictions, second: TestPredictions, novelty: np.n
         estimate = estimate_auroc_difference(first.score, second.score, novelty, group)
         pairs.append(_measured(RANKED, estimate, False, 1, is_enough_novelty and is_enough_normal))
     estimate = _share_difference(first, second, normal, group)
-    pairs.append(_measured(FALSE_ALARMS, estimate, True, -1, is_enough_normal))
+    if has_labels:
+        pairs.append(_measured(FALSE_ALARMS, estimate, True, -1, is_enough_normal))
+    else:
+        pairs.append(_measured(FLAGGED, estimate, True, 0, is_enough_normal))
     if first.error[normal].any():
         errors, errors_of_second = first.error[normal].astype(np.float64), second.error[normal].astype(np.float64)
         estimate = estimate_error_difference(errors, errors_of_second, group[normal], MIN_DRAWS)
@@ -155,7 +161,7 @@ def _measured(name: str, estimate: Estimate, is_share: bool, direction: int, has
         name: of the metric.
         estimate: whose champion is the first version.
         is_share: whether its values are shares.
-        direction: 1 where larger values are better, else -1.
+        direction: 1 where larger values are better, -1 where smaller ones are, 0 where neither is.
         has_interval: whether there are enough groups of samples for one.
     """
     interval, better = None, ""
@@ -164,7 +170,7 @@ def _measured(name: str, estimate: Estimate, is_share: bool, direction: int, has
         interval = low, high
         if not np.isfinite([low, high]).all():
             interval = None
-        elif low > 0 or high < 0:
+        elif direction and (low > 0 or high < 0):
             better = "second" if (low > 0) == (direction > 0) else "first"
     return MeasuredPair(name, is_share, estimate.champion, estimate.challenger, estimate.value, interval, better)
 

@@ -1,13 +1,13 @@
 """What is known of a registered version without its bundle, and in what two of them differ."""
 
 import json
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from aeops.machine.scratch import ScratchFolder
 from aeops.provenance.lineage import with_lineage
 from aeops.recipe.yaml_reader import parse_yaml
 from aeops.registry.store import Store
@@ -87,7 +87,7 @@ def _read_recipe(store: Store, recipe: str, version: VersionInfo) -> dict[str, s
     path = f"rebuild/{recipe}.yaml"
     if not store.has_run(version.run_id) or path not in store.files(version.run_id, "rebuild"):
         return {}
-    with tempfile.TemporaryDirectory() as folder:
+    with ScratchFolder() as folder:
         file = store.download_file(version.run_id, path, Path(folder))
         return dict(_flatten(parse_yaml(file.read_bytes(), file.name)))
 

@@ -5,7 +5,6 @@ Great Expectations takes seconds to import: only the stage that validates import
 
 import math
 import shutil
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -34,6 +33,7 @@ from aeops.data.suite import (
     share_checks,
 )
 from aeops.kinds.interface import load_kind
+from aeops.machine.scratch import ScratchFolder
 from aeops.recipe.reader import Recipe
 
 DECIMALS = 9  # of observed means: their last bits differ between CPUs, and a receipt's must not
@@ -128,7 +128,7 @@ class DataValidator:
 
     def __init__(self) -> None:
         # Great Expectations fills in variables in the path of its pages: they are built in a folder without any.
-        self._site = tempfile.TemporaryDirectory(prefix="ae-data-docs-")
+        self._site = ScratchFolder()
         store = {"class_name": "TupleFilesystemStoreBackend", "base_directory": self._site.name}
         index = {"class_name": "DefaultSiteIndexBuilder"}
         site_config = {

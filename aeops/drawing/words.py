@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 NOT_DEFINED = "not defined"
+NO_LABELS = "no labels, so which of them are false is not known"  # of alarms
 
 
 def format_number(value: float | None, digits: int = 3) -> str:

@@ -38,14 +38,18 @@ def leading_parts_result(context: EvaluationContext, flagged: np.ndarray) -> Stu
     part_scores = _score_parts(context, flagged)
     by_part = count_leading_parts(names, part_scores)
     of_novelty = count_leading_parts(names, part_scores[context.data.novelty[flagged]])
-    rows = []
+    head, rows, has_labels = ["part", "flagged samples", "share"], [], bool(context.recipe.data.labels)
+    if has_labels:
+        head += ["of them novelty", "false alarms"]
     for name, count in by_part.most_common():
-        false_alarms = count - of_novelty[name]
-        rows.append([name, f"{count:,}", format_share(count / len(flagged)), f"{of_novelty[name]:,}", f"{false_alarms:,}"])
+        row = [name, f"{count:,}", format_share(count / len(flagged))]
+        if has_labels:
+            row += [f"{of_novelty[name]:,}", f"{count - of_novelty[name]:,}"]
+        rows.append(row)
     return StudyResult(
         title="Which part of the score spoke first",
         lead=f"Of the {len(flagged):,} flagged test samples, by the part with the highest value. {PARTS_UNIT}",
-        head=["part", "flagged samples", "share", "of them novelty", "false alarms"],
+        head=head,
         rows=rows,
         figures=[],
         metrics={},

@@ -108,11 +108,12 @@ def _set_log_scale(axes: Axes) -> None:
     axes.yaxis.set_minor_locator(NullLocator())
 
 
-def draw_histogram(file: Path, score: np.ndarray, novelty: np.ndarray, threshold: float) -> None:
-    """Draw the shares of normals and novelty over the score, and the threshold."""
+def draw_histogram(file: Path, score: np.ndarray, novelty: np.ndarray, threshold: float, *, has_labels: bool = True) -> None:
+    """Draw the shares of normals and novelty over the score, and the threshold; without labels no sample is called normal."""
+    normal_name = "normal" if has_labels else "test samples"
     edges = np.linspace(score.min(), score.max(), 61)
     with svg_axes(file, REPORT_WIDTH, 3.3) as [axes]:
-        for name, colour, of_kind in (("normal", MODEL_COLOUR, ~novelty), ("novelty", NOVELTY_COLOUR, novelty)):
+        for name, colour, of_kind in ((normal_name, MODEL_COLOUR, ~novelty), ("novelty", NOVELTY_COLOUR, novelty)):
             if not of_kind.any():
                 continue
             share = np.histogram(score[of_kind], edges)[0] / of_kind.sum()

@@ -15,7 +15,7 @@ import pandas as pd
 from ae_models.intervals import poisson_interval
 from ae_models.names import names_of
 from ae_models.thresholds import read_threshold
-from aeops.drawing.words import format_number
+from aeops.drawing.words import NO_LABELS, format_number
 from aeops.evaluation.series_charts import MAX_CHANNELS, SeriesPicture, draw_series
 from aeops.evaluation.series_zoom import ZOOM_FILE, write_zoom
 from aeops.evaluation.study import EvaluationContext, StudyResult
@@ -60,16 +60,26 @@ def series_results(context: EvaluationContext, folder: Path) -> dict[str, StudyR
     span = score_test_span(context)
     alarms = [alarm for alarm in span.scores.alarms if span.is_test[alarm.first : alarm.last + 1].any()]
     is_false = [not _meets(alarm, span) for alarm in alarms]
-    metrics = _measure(context, span, alarms, is_false)
+    has_labels = bool(context.recipe.data.labels)
+    head = ["machine", "from", "to", "peak", "score", "channels"]
+    rows = list(starmap(_row, _strongest(alarms, is_false)))
+    if has_labels:
+        metrics = _measure_labelled(context, span, alarms, sum(is_false))
+        lead = _labelled_lead(metrics, len(alarms))
+        head.append("known")
+    else:
+        metrics = _measure_unlabelled(context, span, len(alarms))
+        lead = _unlabelled_lead(metrics)
+        rows = [row[: len(head)] for row in rows]
     return {
         SERIES_ALARMS: StudyResult(
             title="Alarms over time",
-            lead=_lead(metrics, len(alarms)),
-            head=["machine", "from", "to", "peak", "score", "channels", "known"],
-            rows=list(starmap(_row, _strongest(alarms, is_false))),
+            lead=lead,
+            head=head,
+            rows=rows,
             figures=_draw(folder, span, context),
             metrics=metrics,
-            note=_note(context, len(alarms)),
+            note=_note(context, len(alarms), has_labels),
         )
     }
 
@@ -114,32 +124,63 @@ def _meets(alarm: AlarmInterval, span: TestSpan) -> bool:
     return bool(_near_known(span)[alarm.first : alarm.last + 1].any()) if span.is_known.any() else False
 
 
-def _measure(context: EvaluationContext, span: TestSpan, alarms: list[AlarmInterval], is_false: list[bool]) -> dict[str, Any]:
+def _measure_labelled(
+    context: EvaluationContext, span: TestSpan, alarms: list[AlarmInterval], false_alarms: int
+) -> dict[str, Any]:
     """Return the metrics: hours of normal test steps, false alarms an hour beside the promise, known anomalies found."""
-    windows = span.scores.windows
-    is_scored = np.isfinite(span.scores.step_scores) & span.is_test
-    hours = float((is_scored & ~_near_known(span)).sum()) * windows.every / 3600
-    false_alarms = sum(is_false)
-    threshold = read_threshold(context.detector.bundle["threshold"])
-    promised = None
-    if threshold.promised_rate is not None and context.detector.spec.steps is not None:
-        block_hours = threshold.method.block * context.detector.spec.steps.stride * windows.every / 3600
-        promised = threshold.promised_rate / block_hours
+    hours = _hours(span, ~_near_known(span))
     known = _known_intervals(span)
     found = 0
     for first, last in known:
         found += any(alarm.first <= last and alarm.last >= first for alarm in alarms)
-    low, high = poisson_interval(false_alarms)
     return {
         "normal_hours": hours,
         "false_alarms": false_alarms,
-        "false_alarms_per_hour": false_alarms / hours if hours else None,
-        "false_alarms_per_hour_interval": [low / hours, high / hours] if hours else None,
-        "promised_per_hour": promised,
+        **_rate_an_hour("false_alarms_per_hour", false_alarms, hours),
+        "promised_per_hour": _promised_per_hour(context, span),
         "known_anomalies": len(known),
         "known_anomalies_found": found,
-        "unscored_steps": int((span.is_test & ~np.isfinite(span.scores.step_scores)).sum()),
+        "unscored_steps": _count_unscored(span),
     }
+
+
+def _measure_unlabelled(context: EvaluationContext, span: TestSpan, count: int) -> dict[str, Any]:
+    """Return the metrics where nobody knows which of the `count` alarms are false: alarms an hour beside the promise."""
+    hours = _hours(span, np.ones(len(span.is_test), bool))
+    return {
+        "test_hours": hours,
+        "alarms": count,
+        **_rate_an_hour("alarms_per_hour", count, hours),
+        "promised_per_hour": _promised_per_hour(context, span),
+        "unscored_steps": _count_unscored(span),
+    }
+
+
+def _hours(span: TestSpan, is_counted: np.ndarray) -> float:
+    """Return the hours of the scored test steps among those that are counted, bool (n,)."""
+    is_scored = np.isfinite(span.scores.step_scores) & span.is_test
+    return float((is_scored & is_counted).sum()) * span.scores.windows.every / 3600
+
+
+def _rate_an_hour(name: str, count: int, hours: float) -> dict[str, Any]:
+    """Return alarms an hour with their 95 % interval; None where there are no hours."""
+    if not hours:
+        return {name: None, f"{name}_interval": None}
+    low, high = poisson_interval(count)
+    return {name: count / hours, f"{name}_interval": [low / hours, high / hours]}
+
+
+def _promised_per_hour(context: EvaluationContext, span: TestSpan) -> float | None:
+    """Return at most how many alarms an hour the threshold promises of normal steps; None where it promises no rate."""
+    threshold, steps = read_threshold(context.detector.bundle["threshold"]), context.detector.spec.steps
+    if threshold.promised_rate is None or steps is None:
+        return None
+    block_hours = threshold.method.block * steps.stride * span.scores.windows.every / 3600
+    return float(threshold.promised_rate / block_hours)
+
+
+def _count_unscored(span: TestSpan) -> int:
+    return int((span.is_test & ~np.isfinite(span.scores.step_scores)).sum())
 
 
 def _known_intervals(span: TestSpan) -> list[tuple[int, int]]:
@@ -156,8 +197,30 @@ def _known_intervals(span: TestSpan) -> list[tuple[int, int]]:
 # ---------------------------------------------------------------- words
 
 
-def _lead(metrics: dict[str, Any], count: int) -> str:
-    sentence = f"{count:,} alarm{'s' if count != 1 else ''} in the test span, {metrics['false_alarms']:,} of them false"
+def _count_alarms(count: int) -> str:
+    return f"{count:,} alarm{'s' if count != 1 else ''} in the test span"
+
+
+def _unlabelled_lead(metrics: dict[str, Any]) -> str:
+    sentence = _count_alarms(metrics["alarms"])
+    if metrics["alarms"] == 1:
+        sentence += "; no labels, so whether it is false is not known"
+    elif metrics["alarms"]:
+        sentence += f"; {NO_LABELS}"
+    if metrics["alarms_per_hour"] is None:
+        return f"{sentence}."
+    rate, (low, high) = metrics["alarms_per_hour"], metrics["alarms_per_hour_interval"]
+    sentence += (
+        f". That is {format_number(rate, 4)} an hour over {metrics['test_hours']:,.0f} hours (95 % interval "
+        f"{format_number(low, 4)} to {format_number(high, 4)})"
+    )
+    if metrics["promised_per_hour"] is not None:
+        sentence += f"; of normal steps {format_number(metrics['promised_per_hour'], 4)} at most are promised"
+    return f"{sentence}."
+
+
+def _labelled_lead(metrics: dict[str, Any], count: int) -> str:
+    sentence = f"{_count_alarms(count)}, {metrics['false_alarms']:,} of them false"
     if metrics["false_alarms_per_hour"] is None:
         return f"{sentence}."
     rate, (low, high) = metrics["false_alarms_per_hour"], metrics["false_alarms_per_hour_interval"]
@@ -187,12 +250,13 @@ def _row(alarm: AlarmInterval, is_false: bool) -> list[str]:
     return [alarm.machine, *times, f"{alarm.peak_score:.3g}", alarm.channels_text, "no" if is_false else "yes"]
 
 
-def _note(context: EvaluationContext, count: int) -> str:
+def _note(context: EvaluationContext, count: int, has_labels: bool) -> str:
     length = context.detector.shape[1]
     shown = f" The {MAX_ROWS} strongest of {count:,} alarms are listed." if count > MAX_ROWS else ""
+    false = " An alarm is false where none of its steps shares a window with a known anomaly." if has_labels else ""
     return (
-        f"Times are in UTC. Alarms of a machine less than {length} steps apart share windows and are one. An alarm is false "
-        f"where none of its steps shares a window with a known anomaly. Channels: the share of the squared residual.{shown}"
+        f"Times are in UTC. Alarms of a machine less than {length} steps apart share windows and are one.{false} Channels: the "
+        f"share of the squared residual.{shown}"
     )
 
 

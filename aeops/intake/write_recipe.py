@@ -1,13 +1,13 @@
 """Writes a proposed recipe to recipes/NAME.yaml, once its text is read without a mistake."""
 
 import re
-import tempfile
 from pathlib import Path
 
 from aeops.errors import InternalError, UsageError
 from aeops.files import atomic_write
 from aeops.intake.proposal import Proposal
 from aeops.intake.recipe_text import Entry, flow_text, printable, render
+from aeops.machine.scratch import ScratchFolder
 from aeops.project import Project, is_recipe_name
 from aeops.recipe.reader import read_recipe
 
@@ -48,7 +48,7 @@ def write_recipe(project: Project, name: str, text: str) -> Path:
     Raises:
         InternalError: the proposal is no recipe.
     """
-    with tempfile.TemporaryDirectory() as scratch:
+    with ScratchFolder() as scratch:
         draft = Path(scratch) / f"{name}.yaml"
         draft.write_text(text, encoding="utf-8")
         try:

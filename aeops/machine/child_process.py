@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from aeops.errors import AeError, InfrastructureError, InternalError, TransientE
 from aeops.machine.entry_point import ERROR_FILE_VARIABLE, raise_child_error
 from aeops.machine.parent_process import parent_environment
 from aeops.machine.run_child import PRELOAD_OPTION
+from aeops.machine.scratch import ScratchFolder
 
 POLL_SECONDS = 0.2
 _LAST_LINES = 5  # of the output, in a message
@@ -137,7 +137,7 @@ class ChildProcess:
     ) -> None:
         self.arguments, self.log = list(arguments), log
         make_folder(log.parent)
-        self.scratch_folder = tempfile.TemporaryDirectory(prefix="ae-")
+        self.scratch_folder = ScratchFolder()
         self.error_file = Path(self.scratch_folder.name) / "error.json"
         launcher = ["-m", "aeops.machine.run_child"]
         if other_version:

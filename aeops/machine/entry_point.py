@@ -14,7 +14,7 @@ from typing import Any
 from aeops.errors import ERRORS_BY_KIND, AeError, TransientError, as_ae_error
 from aeops.machine.parent_process import die_with_parent
 from aeops.machine.stored_json import read_json_if_whole
-from aeops.terminal import escaped_output
+from aeops.machine.terminal import escaped_output
 
 ERROR_FILE_VARIABLE = "AE_ERROR_FILE"
 

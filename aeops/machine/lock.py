@@ -156,6 +156,24 @@ def reader_lock(project: Project, name: str) -> Iterator[None]:
         yield
 
 
+def is_file_locked(project: Project, name: str) -> bool:
+    """Return whether a process holds `file_lock` of that name at this moment."""
+    try:
+        lock = (project.locks_folder / f"{name}.lock").open("r", encoding="utf-8")
+    except FileNotFoundError:
+        return False
+    with lock:
+        return not try_flock(lock, fcntl.LOCK_SH)
+
+
+@contextmanager
+def unwaited_file_lock(project: Project, name: str) -> Iterator[bool]:
+    """Hold `file_lock` of that name where no other process does; yields whether it is held."""
+    make_folder(project.locks_folder)
+    with (project.locks_folder / f"{name}.lock").open("a", encoding="utf-8") as lock:
+        yield try_flock(lock)
+
+
 def try_flock(lock: IO[str] | int, operation: int = fcntl.LOCK_EX) -> bool:
     """Take the lock of an open file or descriptor; return False where another process holds it.
 

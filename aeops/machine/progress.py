@@ -11,7 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from aeops.machine.step_report import format_seconds
-from aeops.terminal import is_quiet, raw_stream
+from aeops.machine.terminal import is_quiet, raw_stream
 
 COUNT_SECONDS = 0.2  # between two counts
 EpochRow = dict[str, Any]  # a line of progress.jsonl: `epoch`, losses, `samples_per_second`

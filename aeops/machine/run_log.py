@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from aeops.files import make_folder
+from aeops.machine.terminal import escape_line
 from aeops.project import Project
-from aeops.terminal import escape_line
 
 
 def run_log_file(project: Project, recipe: str) -> Path:

@@ -39,7 +39,12 @@ def closing_step(step: Callable[[], object]) -> Iterator[None]:
 class RunWatch:
     """A watch over the run in this process, made by its main thread. Use as a context manager."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_terminate: Callable[[], object] | None = None) -> None:
+        """
+        Args:
+            on_terminate: a closing step where SIGTERM ends the run: whoever pressed Ctrl-C or closed the terminal knows of it.
+        """
+        self._on_terminate = on_terminate
         self._find_problem: Callable[[], str | None] | None = None
         self._handlers: dict[signal.Signals, Any] = {}
         self._signal_reader, self._signal_writer = os.pipe()
@@ -86,6 +91,8 @@ class RunWatch:
         with os.fdopen(self._signal_reader, "rb", buffering=0) as reader:
             while numbers := reader.read(1):
                 if numbers[0] in self._handlers:
+                    if numbers[0] == signal.SIGTERM and self._on_terminate is not None:
+                        _closing_steps.append(self._on_terminate)
                     self._end(128 + numbers[0], stop_message(signal.Signals(numbers[0])))
 
     def _look_for_problem(self) -> None:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TextIO
 
-from aeops.terminal import escape_line, is_quiet, raw_stream
+from aeops.machine.terminal import escape_line, is_quiet, raw_stream
 
 TERMINAL_SECONDS, PIPE_SECONDS = 0.5, 30.0  # between two lines about a step that works
 FALLBACK_COLUMNS = 80

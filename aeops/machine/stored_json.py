@@ -66,6 +66,7 @@ STATE_FILES = (
     StateFile("stack/outages.json", REMOVE, is_vital=False),
     StateFile("stack/crashes.json", REMOVE, is_vital=False),
     StateFile("notifications/sent.json", REMOVE, is_vital=False),
+    StateFile("notifications/waiting/*.json", REMOVE, is_vital=False),
     StateFile("services/*.json", REMOVE, is_vital=False),
     StateFile("monitoring/*/verdict.json", "ae monitor {name}", is_vital=False),
     StateFile("monitoring/*/counts.json", REMOVE),

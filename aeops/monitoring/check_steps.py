@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from aeops.evaluation.reference import CalibrationReference, read_reference
 from aeops.files import make_folder, replace_file, write_json
 from aeops.machine.child_process import run_module
+from aeops.machine.scratch import ScratchFolder
 from aeops.monitoring import paths
 from aeops.monitoring.champion_period import ChampionPeriod
 from aeops.monitoring.column_changes import ColumnChange, find_column_changes
@@ -194,7 +195,7 @@ def draw_drift_report(
     if reference is None or table.num_rows == 0:
         out_file.unlink(missing_ok=True)
         return None
-    with tempfile.TemporaryDirectory(prefix="ae-drift-") as folder:
+    with ScratchFolder() as folder:
         recent_file = Path(folder) / "recent.parquet"
         pq.write_table(table, recent_file)
         reference_file = paths.reference_file(project, name, period.version)

@@ -4,7 +4,6 @@ To change the text: aeops/report/templates/monitoring.html.j2; to change the fig
 """
 
 import math
-import tempfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from markupsafe import Markup
 from aeops.drawing.svg import inline_svg, theme_css
 from aeops.drawing.words import format_odds
 from aeops.files import atomic_write
+from aeops.machine.scratch import ScratchFolder
 from aeops.monitoring import charts
 from aeops.monitoring.alarm_answers import describe_alarm_answer
 from aeops.monitoring.champion_period import ChampionPeriod
@@ -112,7 +112,7 @@ def _draw_figures(content: PageContent) -> dict[str, Markup]:
     promised_rate = None
     if ALARM_RATE_SIGNAL in content.test_bins:
         promised_rate = promised_alarm_rate(content.test_bins[ALARM_RATE_SIGNAL][0])
-    with tempfile.TemporaryDirectory(prefix="ae-page-") as folder:
+    with ScratchFolder() as folder:
         files = {name: Path(folder) / f"{name}.svg" for name in ALT_TEXTS}
         charts.draw_alarm_rate(files["alarm_rate"], timeline, _alarm_rows(content), promised_rate, _rate_band(content))
         past_checks = _former_champions(content, timeline.first_day)

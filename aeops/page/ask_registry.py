@@ -11,12 +11,12 @@ An error that a person can repair is {"error": "one line"}.
 import json
 import os
 import sys
-import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from aeops.errors import as_ae_error
+from aeops.machine.scratch import ScratchFolder
 from aeops.machine.stored_json import read_json
 from aeops.page.registry_snapshot import RecipeEntry, RegistrySnapshot, VersionEntry
 from aeops.project import Project, find_project
@@ -88,7 +88,7 @@ class RegistryReader:
         """Return metrics.json of a run, None without one; it can be cached because a run's files do not change."""
         if "metrics.json" not in self.store.files(run_id):
             return None
-        with tempfile.TemporaryDirectory() as folder:
+        with ScratchFolder() as folder:
             return dict(read_json(self.store.download_file(run_id, "metrics.json", Path(folder))))
 
 

@@ -350,7 +350,10 @@ def overview_context(project: Project, names: list[str], stack: StackState) -> d
 def recipe_context(project: Project, name: str, stack: StackState) -> dict[str, Any]:
     """Return the variables of recipe.html.j2."""
     view = build_recipe_view(project, name, stack)
-    dataset = view.recipe.value.data.dataset if view.recipe.value else name
+    dataset, alarms_name = name, "false alarms"
+    if view.recipe.value:
+        dataset = view.recipe.value.data.dataset
+        alarms_name = "false alarms" if view.recipe.value.data.labels else "flagged"
     deployments: list[PrefectDeployment] = stack.prefect.deployments.get(name, [])
     return {
         "project": project,
@@ -358,6 +361,7 @@ def recipe_context(project: Project, name: str, stack: StackState) -> dict[str, 
         "view": view,
         "now": datetime.now(UTC),
         "dataset": dataset,
+        "alarms_name": alarms_name,
         "validation": state_files.read_part(lambda: state_files.read_validation(project, dataset)),
         "quarantine": state_files.read_part(lambda: state_files.read_quarantine(project, dataset)),
         "has_data_docs": (project.data_docs / dataset / "index.html").is_file(),

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 from aeops.data.stage_runs import StageCommand
 from aeops.errors import InfrastructureError
+from aeops.machine.terminal import print_progress
 from aeops.places.pool import StartCommand
 from aeops.places.ray_cluster import RayCluster
 from aeops.places.ray_settings import cluster_token, require_ray
 from aeops.project import Project
 from aeops.recipe.project_settings import read_project_settings
 from aeops.recipe.run_place import HERE, RunPlace, parse_place
-from aeops.terminal import print_progress
 
 RUN_ON_VARIABLE = "AE_RUN_ON"  # of a run and its processes: the place that its flag or ae.yaml names
 ANSWER_SECONDS = 10.0

@@ -1,7 +1,6 @@
 """A Ray cluster as a place for commands: its driver is a process of its own, and here nothing of Ray is imported."""
 
 import json
-import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +10,7 @@ from aeops.data.stage_runs import StageCommand
 from aeops.errors import InfrastructureError, TransientError
 from aeops.machine.child_process import POLL_SECONDS, ChildProcess
 from aeops.machine.entry_point import described_error
+from aeops.machine.scratch import ScratchFolder
 from aeops.project import Project
 from aeops.recipe.run_place import RunPlace
 
@@ -33,7 +33,7 @@ class RayCluster:
             cores: of a cluster of this machine.
         """
         self.project, self.place, self.cores, self.own_cores = project, place, cores, cores
-        self.scratch_folder = tempfile.TemporaryDirectory(prefix="ae-")
+        self.scratch_folder = ScratchFolder()
         self.drivers_started, self.commands_started = 0, 0
         self.ended: dict[int, dict[str, Any]] = {}
         self.driver: ChildProcess | None = None

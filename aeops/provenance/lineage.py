@@ -6,7 +6,6 @@ its run, whose SHA-256 is a tag; versions that are older than that file have the
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from aeops.files import atomic_folder, data_sha256, file_sha256, write_json
 from aeops.machine.git import GitError, git_text, run_git
 from aeops.machine.lock import PROJECT_FILES_LOCK, file_lock
 from aeops.machine.platform_info import platform_facts
+from aeops.machine.scratch import ScratchFolder
 from aeops.machine.stored_json import read_json
 from aeops.project import Project
 from aeops.provenance import rebuild_entry
@@ -107,7 +107,7 @@ def with_lineage(store: Store, recipe: str, version: VersionInfo) -> VersionInfo
         raise DataError(
             f"{LINEAGE_PATH} of {name} is not among the files of its run {version.run_id}: restore MLflow from a backup"
         )
-    with tempfile.TemporaryDirectory() as folder:
+    with ScratchFolder() as folder:
         file = store.download_file(version.run_id, LINEAGE_PATH, Path(folder))
         if file_sha256(file) != version.tags[LINEAGE_TAG]:
             raise DataError(

@@ -5,7 +5,8 @@ predictions and signatures are not looked at. See docs/state.md.
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,6 +18,9 @@ from aeops.data.stored_objects import FOLDER_SUFFIX, iter_objects, named_hashes,
 from aeops.errors import DataError
 from aeops.files import sync_folder
 from aeops.machine.git import git_text, run_git
+from aeops.machine.lock import unwaited_file_lock
+from aeops.machine.scratch import find_abandoned, held_if_abandoned
+from aeops.predictions.unfinished_scoring import find_unfinished_scoring, shards_lock
 from aeops.project import Project
 from aeops.provenance.state_size import newest_change, size_of
 from aeops.registry.store import Store
@@ -47,6 +51,7 @@ class Removal:
         paths: to be deleted in this order.
         size_bytes: that are free afterwards.
         reason: why nothing needs them.
+        hold: holds a path while it is deleted, and yields whether no process uses it.
     """
 
     what: str
@@ -54,6 +59,7 @@ class Removal:
     paths: tuple[Path, ...]
     size_bytes: int
     reason: str
+    hold: Callable[[Path], AbstractContextManager[bool]] = lambda path: nullcontext(True)
 
 
 def plan_removals(project: Project, store: Store, now: datetime, days: int) -> list[Removal]:
@@ -70,24 +76,32 @@ def plan_removals(project: Project, store: Store, now: datetime, days: int) -> l
         InfrastructureError: the registry cannot be read.
     """
     written_before = (now - timedelta(days=days)).timestamp()
-    removals = [*_old_entries(project, written_before, days), *_unneeded_objects(project, store, written_before, days)]
+    removals = [*_old_entries(project, written_before, days), *_old_shards(project, written_before, days)]
+    removals += _abandoned_scratch()
+    removals += [*_unneeded_objects(project, store, written_before, days)]
     return sorted(removals, key=lambda removal: -removal.size_bytes)
 
 
 def remove(removals: list[Removal]) -> None:
-    """Delete what a plan names. The caller holds the project's workspace.
+    """Delete what a plan names, but for what a process has begun to use since. The caller holds the project's workspace.
 
     Killed in the middle it leaves files that the next plan names. The list of a data version's files goes before the files: DVC
     takes a version for whole whose list is there.
     """
     for removal in removals:
         for path in removal.paths:
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+            with removal.hold(path) as is_free:
+                if is_free:
+                    _delete(path)
         for folder in {path.parent for path in removal.paths}:
             sync_folder(folder)
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 # ---------------------------------------------------------------- what is made again
@@ -104,6 +118,31 @@ def _old_entries(project: Project, written_before: float, days: int) -> Iterator
             size_bytes = sum(map(size_of, entries))
             reason = f"made again when it is needed; not written for {days} days"
             yield Removal(what, _place(project, folder), tuple(entries), size_bytes, reason)
+
+
+def _old_shards(project: Project, written_before: float, days: int) -> Iterator[Removal]:
+    """Yield the results of files that are half scored, which no command works on and none has gone on with."""
+    paths = []
+    for one in find_unfinished_scoring(project):
+        if not one.is_in_use and one.written_at.timestamp() < written_before:
+            paths.append(one.folder)
+    if paths:
+        size_bytes = sum(map(size_of, paths))
+        reason = f"`ae score` of the same file would begin anew; not written for {days} days"
+        place = _place(project, project.home / "scoring")
+
+        def hold(folder: Path) -> AbstractContextManager[bool]:
+            return unwaited_file_lock(project, shards_lock(folder))
+
+        yield Removal("shards of files that are half scored", place, tuple(paths), size_bytes, reason, hold)
+
+
+def _abandoned_scratch() -> Iterator[Removal]:
+    """Yield the temporary folders of processes that were killed, of this user and of any project."""
+    paths = find_abandoned()
+    if paths:
+        reason, size_bytes = "the process that made it was killed", sum(map(size_of, paths))
+        yield Removal("temporary folders", str(paths[0].parent), tuple(paths), size_bytes, reason, held_if_abandoned)
 
 
 def _place(project: Project, folder: Path) -> str:

@@ -4,7 +4,6 @@ prediction -> version -> threshold -> data -> receipt -> commit -> verdict -> re
 marked, and the chain still goes on to its end.
 """
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from ae_models.thresholds import threshold_method
 from aeops.errors import AeError
 from aeops.kinds.flags import FLAG_TEXTS
 from aeops.machine.git import GitError, run_git
+from aeops.machine.scratch import ScratchFolder
 from aeops.machine.stored_json import read_json
 from aeops.predictions import prediction_store
 from aeops.predictions.rows import Prediction
@@ -146,7 +146,7 @@ def _read_run_document(store: Store, run_id: str, path: str) -> JsonObject:
     """Return the content of a JSON file of a run; empty where the run has no such file."""
     if path not in {*store.files(run_id), *store.files(run_id, "validation")}:
         return {}
-    with tempfile.TemporaryDirectory() as folder:
+    with ScratchFolder() as folder:
         return dict(read_json(store.download_file(run_id, path, Path(folder))))
 
 

@@ -3,8 +3,9 @@
 Standard library only. A test compares them with what the stage evaluate writes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ae_models.spec import FAULT_NAMES, FitSpec
 from aeops.kinds import KIND_INFOS
@@ -27,8 +28,14 @@ SERIES_NUMBERS = (
     *("normal_hours", "false_alarms", "false_alarms_per_hour", "promised_per_hour"),
     *("known_anomalies", "known_anomalies_found", "unscored_steps"),
 )
+UNLABELLED_SERIES_NUMBERS = ("test_hours", "alarms", "alarms_per_hour", "promised_per_hour", "unscored_steps")
 POWER_NUMBERS = ("settings.samples", "settings.rate", "mean_caught", "mean_separation", "lead", "lead_lower_bound")
 POWER_INTERVALS = ("mean_caught_interval", "lead_interval")
+
+
+def has_labels(metrics: Mapping[str, Any]) -> bool:
+    """Return whether the test samples of a metrics.json have labels; without them nobody knows which alarms are false."""
+    return bool(metrics.get("labelled", True))
 
 
 @dataclass(frozen=True)
@@ -62,8 +69,9 @@ def metric_names(fit: FitSpec, data: DataSpec, evaluate: EvaluateSpec) -> Metric
             intervals.append(f"detection.{detector}.auroc_interval")
         intervals.append("detection.lead_interval")
     if fit.input.channels:
-        numbers += _below(SERIES_ALARMS, SERIES_NUMBERS)
-        intervals.append(f"{SERIES_ALARMS}.false_alarms_per_hour_interval")
+        numbers += _below(SERIES_ALARMS, SERIES_NUMBERS if data.labels else UNLABELLED_SERIES_NUMBERS)
+        rate = "false_alarms_per_hour" if data.labels else "alarms_per_hour"
+        intervals.append(f"{SERIES_ALARMS}.{rate}_interval")
     if threshold.has_block:
         numbers.append("false_alarms.block")
     if POWER_STUDY in evaluate.studies:

@@ -9,7 +9,18 @@ from ae_models.spec import bounded_field
 from ae_models.spec.messages import join_choices, suggest_match
 
 EventKind = Literal[
-    "promotion", "refusal", "approval", "failure", "alarm", "answer", "rollback", "retirement", "quarantine", "outage", "test"
+    "promotion",
+    "refusal",
+    "approval",
+    "failure",
+    "alarm",
+    "answer",
+    "rollback",
+    "retirement",
+    "quarantine",
+    "outage",
+    "stopped",
+    "test",
 ]
 EVENTS: dict[EventKind, str] = {
     "promotion": "a version became champion",
@@ -22,6 +33,7 @@ EVENTS: dict[EventKind, str] = {
     "retirement": "a person removed the champion",
     "quarantine": "a run set aside a larger share of its samples than quarantine_share",
     "outage": "a service of the stack does not stay up",
+    "stopped": "a run was stopped by SIGTERM, as a scheduler or a machine that shuts down does",
 }
 URGENT_EVENTS: tuple[EventKind, ...] = ("failure", "alarm", "answer", "outage")  # what wakes a person where nothing else is said
 DEFAULT_REPEAT_HOURS = 20.0  # so that what fails every night is reported every night

@@ -11,7 +11,6 @@ import os
 import subprocess
 import sys
 import sysconfig
-import tempfile
 from dataclasses import asdict, dataclass
 from operator import itemgetter
 from pathlib import Path
@@ -22,6 +21,7 @@ from aeops.gate.rules import RuleOutcome
 from aeops.machine.child_process import require_not_killed, run_module, tied_command
 from aeops.machine.entry_point import run_main
 from aeops.machine.library_settings import configure_libraries
+from aeops.machine.scratch import ScratchFolder
 from aeops.project import Project, find_project
 from aeops.recipe.gate_rules import Rule
 from aeops.registry.store import Store, open_store
@@ -104,7 +104,7 @@ def check_version(store: Store, recipe: str, version_name: str) -> ModelCheckRes
 
     version = store.version(recipe, version_name).version
     bundle = store.download_bundle(recipe, version)
-    with tempfile.TemporaryDirectory(prefix="ae-") as folder:
+    with ScratchFolder() as folder:
         detector = Detector(bundle)
         rows = detector.data_kind.fewest_rows(detector.spec)
         failure = _run_isolated_check(store, f"models:/{recipe}/{version}", Path(folder), rows)

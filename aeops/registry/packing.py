@@ -19,6 +19,7 @@ from aeops.kinds import KIND_INFOS
 from aeops.kinds.interface import load_kind
 from aeops.kinds.results import ColumnSchema, NamedColumn
 from aeops.kinds.samples import SampleSpec
+from aeops.machine.scratch import ScratchFolder
 from aeops.project import Project
 from aeops.registry.carried_code import write_carried_code
 from aeops.registry.locations import is_local_location, local_path, sync_location
@@ -63,7 +64,7 @@ def log_model(store: OpenStore, run_id: str, recipe: str, bundle: Path) -> "Logg
     run = store.client.get_run(run_id)
     model = store.client.create_logged_model(run.info.experiment_id, name=recipe, source_run_id=run_id)
     store.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
-    with tempfile.TemporaryDirectory() as folder:
+    with ScratchFolder() as folder:
         save_model(Path(folder) / "model", store.project, recipe, bundle, run_id=run_id, model_id=model.model_id)
         set_default_modes(Path(folder) / "model")  # which MLflow's copy of a file keeps
         started_at = time.time()
@@ -84,7 +85,7 @@ def save_model(folder_path: Path, project: Project, recipe: str, bundle: Path, r
     kind, spec = document["input"]["kind"], SampleSpec.from_bundle(document)
     package_names, schema = REQUIREMENTS + KIND_INFOS[kind].packages, load_kind(kind).served_schema(spec)
     _quiet_mlflow_logs()
-    with tempfile.TemporaryDirectory() as staging_folder:
+    with ScratchFolder() as staging_folder:
         bundle_copy = shutil.copytree(bundle, Path(staging_folder) / "bundle")  # MLflow keeps a folder under the name it has
         package, served_model = write_carried_code(SOURCE_ROOT, Path(staging_folder) / "code")
         mlflow.pyfunc.save_model(

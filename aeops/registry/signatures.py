@@ -4,7 +4,6 @@ The file is signature/<first 12 of the bundle's SHA-256>/model.sig. The version'
 for people only: aeops.registry.trust decides by the file whether a version may be used.
 """
 
-import tempfile
 from pathlib import Path
 
 from ae_models.checksums import bundle_sha256
@@ -19,6 +18,7 @@ from aeops.bundle.signing import (
 )
 from aeops.errors import UsageError
 from aeops.machine.lock import file_lock
+from aeops.machine.scratch import ScratchFolder
 from aeops.recipe.reader import load_recipe
 from aeops.registry import ledger
 from aeops.registry.ledger_signatures import sign_entry
@@ -46,7 +46,7 @@ def sign_version(store: Store, recipe: str, version: str, key: Path) -> str:
     require_recipe_key(store, recipe, key)
     number = store.version(recipe, version).version
     bundle = store.download_bundle(recipe, number)
-    with tempfile.TemporaryDirectory() as folder:
+    with ScratchFolder() as folder:
         public, new_signature = Path(folder) / f"{key.stem}.pub", Path(folder) / SIGNATURE_FILE
         public.write_bytes(public_bytes(private_key.public_key()))
         stored_signature = fetch_signature(store, recipe, number, bundle, Path(folder) / "stored")

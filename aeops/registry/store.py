@@ -29,6 +29,7 @@ from aeops.machine.access import may_read, may_write
 from aeops.machine.library_settings import configure_libraries
 from aeops.machine.lock import file_lock
 from aeops.machine.network import HOST
+from aeops.machine.scratch import ScratchFolder
 from aeops.machine.service_records import read_service_record
 from aeops.machine.sqlite import sqlite_uri
 from aeops.machine.sqlite_sync import sync_every_commit
@@ -122,7 +123,7 @@ class ReadOnlyCopy:
 
     def __init__(self, project: Project) -> None:
         self._project = project
-        self._folder = tempfile.TemporaryDirectory(prefix="ae-registry-")
+        self._folder = ScratchFolder()
         self._fingerprint = fingerprint_database(project)
         self.uri = sqlite_uri(copy_database(project, Path(self._folder.name)))
 
@@ -600,6 +601,14 @@ class Store:
         self.client.set_registered_model_alias(recipe, alias, version)
 
     @translate_errors
+    def remove_alias(self, recipe: str, alias: str, version: str) -> None:
+        """Remove any alias but `champion` where it points to the version; one that points elsewhere stays."""
+        if alias == CHAMPION:
+            raise ValueError("the champion is retired only by aeops/registry/promotion.py, which records it in the ledger")
+        if alias in self.version(recipe, version).aliases:
+            self.client.delete_registered_model_alias(recipe, alias)
+
+    @translate_errors
     def move_champion(self, recipe: str, version: str | None) -> None:
         """Point the alias champion to the version; None removes it. Only for aeops/registry/promotion.py."""
         if version is None:
@@ -745,7 +754,7 @@ class Store:
         from ae_models.checksums import bundle_sha256
         from aeops.registry.packing import download_stored
 
-        with tempfile.TemporaryDirectory() as folder:
+        with ScratchFolder() as folder:
             return bundle_sha256(download_stored(self, recipe, version, Path(folder) / "download"))
 
 

@@ -6,7 +6,6 @@ aeops/page/try_it.py, which does without MLflow, compares a downloaded bundle wi
 """
 
 import json
-import tempfile
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from ae_models.checksums import CHECKSUM_FILE, bundle_sha256
 from aeops.bundle.signing import KEY_VARIABLE, find_signature_problem, read_claim, signing_key
 from aeops.errors import DataError, GateError, UsageError
 from aeops.machine.lock import reader_lock
+from aeops.machine.scratch import ScratchFolder
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
 from aeops.registry import ledger
@@ -166,7 +166,7 @@ def find_trust_problem(project: Project, store: Store, recipe: Recipe, version: 
     if not recipe.signature.require_signature:
         return None
     key = project.root / str(recipe.signature.public_key)
-    with tempfile.TemporaryDirectory() as folder:
+    with ScratchFolder() as folder:
         signature = fetch_signature(store, recipe.name, number, bundle, Path(folder) / "stored")
         if signature is not None:
             problem = find_signature_problem(bundle, signature, key) or find_recipe_mismatch(bundle, recipe)

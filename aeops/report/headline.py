@@ -6,11 +6,11 @@ Standard library only.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aeops.drawing.words import format_number, format_share
+from aeops.drawing.words import NO_LABELS, format_number, format_share
 from aeops.gate.documents import ComparisonDocument, ComparisonRecord
 from aeops.recipe.gate_rules import NEEDS_BETTER
-from aeops.recipe.metric_names import AT_REQUESTED_RATE
-from aeops.report.tables import MODEL, detector_names, detectors_by_name, pca_name, reconstruction_measures
+from aeops.recipe.metric_names import AT_REQUESTED_RATE, has_labels
+from aeops.report.tables import MODEL, describe_normals, detector_names, detectors_by_name, pca_name, reconstruction_measures
 
 WORSE = "worse"  # as aeops.gate.comparison says it, which loads numpy
 COMPARED_NAMES = {"error": "reconstruction error", "auroc": "AUROC", "power": "share of injected faults caught"}
@@ -33,7 +33,7 @@ def headline(metrics: Mapping[str, Any]) -> str:
     Where no novelty is known and no faults were injected: how well it reconstructs.
     """
     novelty_share, fault_share = metrics["novelty_flagged"], metrics.get("power", {}).get("mean_caught")
-    alarms = _describe_false_alarms(metrics["false_alarms"])
+    alarms = _describe_false_alarms(metrics)
     if novelty_share is None and fault_share is None:
         return f"{_describe_reconstruction(metrics)} and {alarms}; what it would catch was not measured: no novelty is known."
     if novelty_share is None:
@@ -91,11 +91,18 @@ def _describe_comparison(rule: ComparisonRecord, champion: str) -> str:
 # ---------------------------------------------------------------- what is caught
 
 
-def _describe_false_alarms(alarms: Mapping[str, Any]) -> str:
-    text = f"{format_share(alarms['measured'], 2)} false alarms"
+def _describe_false_alarms(metrics: Mapping[str, Any]) -> str:
+    alarms, is_labelled = metrics["false_alarms"], has_labels(metrics)
+    measured = format_share(alarms["measured"], 2)
+    text = f"{measured} false alarms"
+    if not is_labelled:
+        text = f"{measured} of the test {describe_normals(alarms, 'samples', is_labelled=False)} flagged"
+    notes = []
     if alarms["requested"] is not None:
-        text += f" ({format_share(alarms['requested'], 2)} requested)"
-    return text
+        notes.append(f"{format_share(alarms['requested'], 2)} requested")
+    if not is_labelled:
+        notes.append(NO_LABELS)
+    return f"{text} ({'; '.join(notes)})" if notes else text
 
 
 def _describe_reconstruction(metrics: Mapping[str, Any]) -> str:

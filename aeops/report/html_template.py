@@ -8,8 +8,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from aeops.drawing.words import format_number, format_open_interval, format_share, format_span
+from aeops.machine.terminal import escape_line, escape_value
 from aeops.report.tables import best_value
-from aeops.terminal import escape_line, escape_value
 
 
 def strict_html_environment(package: str) -> Environment:

@@ -6,7 +6,7 @@ from typing import Any
 
 from ae_models.names import names_of
 from ae_models.spec import FitSpec, input_shape
-from aeops.drawing.words import format_number, format_open_interval, format_share, format_span
+from aeops.drawing.words import NO_LABELS, format_number, format_open_interval, format_share, format_span
 from aeops.gate.documents import (
     ComparisonDocument,
     ComparisonRecord,
@@ -19,6 +19,7 @@ from aeops.gate.documents import (
 )
 from aeops.gate.margins import RECIPE
 from aeops.kinds.interface import load_kind
+from aeops.recipe.metric_names import has_labels
 from aeops.recipe.reader import fit_sections
 from aeops.report.headline import verdict_sentence
 from aeops.report.tables import (
@@ -203,7 +204,7 @@ def describe_threshold(recipe: Mapping[str, Any], metrics: Mapping[str, Any]) ->
     alarms = metrics["false_alarms"]
     low, high = alarms["interval"]
     promise = threshold_method(recipe["threshold"]).describe_promise()
-    blocks = f" {describe_normals(alarms, '')}".rstrip()
+    blocks = f" {describe_normals(alarms, '', is_labelled=has_labels(metrics))}".rstrip()
     text = (
         f"A sample is flagged when its score is above {alarms['threshold']:.6g}. The promise: {promise}. "
         f"Measured: {format_share(alarms['measured'], 2)} ({alarms['alarms']:,} of {alarms['normals']:,}{blocks}; "
@@ -211,6 +212,8 @@ def describe_threshold(recipe: Mapping[str, Any], metrics: Mapping[str, Any]) ->
     )
     if metrics["novelty_flagged"] is not None:
         text += f" Novelty flagged at this threshold: {format_share(metrics['novelty_flagged'])}."
+    if not has_labels(metrics):
+        text += f" There are {NO_LABELS}."
     return text
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from markupsafe import Markup
 
 from aeops.drawing.svg import inline_svg, theme_css
-from aeops.drawing.words import format_number, format_share, format_span
+from aeops.drawing.words import NO_LABELS, format_number, format_share, format_span
 from aeops.files import atomic_write
 from aeops.gate.documents import (
     ComparisonDocument,
@@ -27,7 +27,7 @@ from aeops.gate.documents import (
 )
 from aeops.kinds.interface import load_kind
 from aeops.machine.stored_json import read_json
-from aeops.recipe.metric_names import SERIES_ALARMS
+from aeops.recipe.metric_names import SERIES_ALARMS, has_labels
 from aeops.report.headline import verdict_sentence
 from aeops.report.html_template import format_json_value, html_environment
 from aeops.report.tables import (
@@ -55,11 +55,11 @@ FIGURE_TEXTS = {
     "gallery_best": "Normal test samples with the smallest errors: input, output and error at each pixel.",
     "gallery_median": "Normal test samples with median errors: input, output and error at each pixel.",
     "gallery_worst": "Normal test samples with the largest errors: input, output and error at each pixel.",
-    "histogram": "Histograms of the anomaly score of normals and of novelty, with the threshold between them.",
+    "histogram": "Histograms of the anomaly score of the test samples, with the threshold.",
     "roc": "Receiver operating characteristic of the autoencoder and of each baseline.",
     "precision_recall": "Precision against recall of the autoencoder and of each baseline.",
     "errors_flagged_novelty": "Novelty that was flagged: input, output and error at each pixel.",
-    "errors_false_alarms": "Normals that were flagged by mistake: input, output and error at each pixel.",
+    "errors_false_alarms": "Flagged samples that are not known to be novelty: input, output and error at each pixel.",
     "errors_missed_novelty": "Novelty that was not flagged: input, output and error at each pixel.",
     "codes": "Map of the codes on two axes: each label a cloud of points, the novelty marked with crosses.",
 }
@@ -155,8 +155,17 @@ def _bundle_context(report: Path, bundle: Path, training: Path) -> dict[str, obj
         "rates": rate_table(metrics),
         "lead": describe_lead(metrics),
         "slider": read_slider(report / "thresholds.csv", metrics["false_alarms"]["threshold"]),
-        "normals": describe_normals(metrics["false_alarms"], "test normals"),
+        "normals": _describe_test_samples(metrics),
+        "is_labelled": has_labels(metrics),
+        "no_labels": NO_LABELS,
     }
+
+
+def _describe_test_samples(metrics: Mapping[str, Any]) -> str:
+    """Return what the measured rate of alarms is a share of."""
+    if has_labels(metrics):
+        return describe_normals(metrics["false_alarms"], "test normals")
+    return describe_normals(metrics["false_alarms"], "test samples", is_labelled=False)
 
 
 def _read_figures(folder: Path) -> dict[str, Markup]:
@@ -249,7 +258,7 @@ def metric_tiles(metrics: Mapping[str, Any]) -> list[TemplateContext]:
         metrics: metrics.json; a figure that was not measured gets no tile.
     """
     reconstruction_tile = _reconstruction_tile(metrics)
-    alarm_tile = _alarm_tile(metrics["false_alarms"], metrics["novelty_flagged"])
+    alarm_tile = _alarm_tile(metrics)
     detectors = detectors_by_name(metrics)
     if not detectors:
         return [reconstruction_tile, alarm_tile]
@@ -293,7 +302,8 @@ def _detection_tile(
     return {"title": title, "headline": headline, "unit": measure.name, "bars": bars, "note": note}
 
 
-def _alarm_tile(alarms: Mapping[str, Any], novelty_flagged: float | None) -> TemplateContext:
+def _alarm_tile(metrics: Mapping[str, Any]) -> TemplateContext:
+    alarms, novelty_flagged, is_labelled = metrics["false_alarms"], metrics["novelty_flagged"], has_labels(metrics)
     bars = []
     for name, colour in (("measured", "model"), ("requested", "muted")):
         if alarms[name] is None:
@@ -303,10 +313,13 @@ def _alarm_tile(alarms: Mapping[str, Any], novelty_flagged: float | None) -> Tem
     note = f"95 % interval {format_share(low, 2)} to {format_share(high, 2)}"
     if novelty_flagged is not None:
         note += f"; novelty flagged: {format_share(novelty_flagged)}"
+    if not is_labelled:
+        note += f"; {NO_LABELS}"
+    samples = describe_normals(alarms, "normals" if is_labelled else "test samples", is_labelled=is_labelled)
     return {
-        "title": "False alarms",
+        "title": "False alarms" if is_labelled else "Alarms",
         "headline": format_share(alarms["measured"], 2),
-        "unit": f"{alarms['alarms']:,} of {alarms['normals']:,} {describe_normals(alarms, 'normals')}",
+        "unit": f"{alarms['alarms']:,} of {alarms['normals']:,} {samples}",
         "bars": _scale_bars(bars),
         "note": note,
     }

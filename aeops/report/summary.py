@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from aeops.drawing.words import format_number, format_share, format_span
+from aeops.drawing.words import NO_LABELS, format_number, format_share, format_span
 from aeops.gate.documents import ComparisonDocument, EvidenceDocument, VerdictDocument, gate_warnings
-from aeops.recipe.metric_names import AT_REQUESTED_RATE
+from aeops.recipe.metric_names import AT_REQUESTED_RATE, has_labels
 from aeops.recipe.own_kinds import study_specs
 from aeops.registry.aliases import CHAMPION
 from aeops.registry.version_state import WAITING
@@ -100,7 +100,7 @@ def false_alarm_line(metrics: Mapping[str, Any]) -> str:
     """Return the threshold with its promised and its measured rate of false alarms, on one line."""
     alarms = metrics["false_alarms"]
     low, high = alarms["interval"]
-    blocks = f" {describe_normals(alarms, '')}".rstrip()
+    blocks = f" {describe_normals(alarms, '', is_labelled=has_labels(metrics))}".rstrip()
     requested = "without a promised rate of false alarms"
     if alarms["requested"] is not None:
         requested = f"for {format_share(alarms['requested'], 2)} false alarms"
@@ -113,6 +113,8 @@ def false_alarm_line(metrics: Mapping[str, Any]) -> str:
     )
     if metrics["novelty_flagged"] is not None:
         line += f", flags {format_share(metrics['novelty_flagged'])} of the novelty"
+    if not has_labels(metrics):
+        line += f"; {NO_LABELS}"
     return line
 
 

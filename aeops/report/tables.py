@@ -50,10 +50,15 @@ DETECTION_MEASURES = (
 )
 
 
-def describe_normals(alarms: Mapping[str, Any], one: str) -> str:
-    """Return what the normals of the section false_alarms are: `one`, such as normals, or blocks of windows of a series."""
+def describe_normals(alarms: Mapping[str, Any], one: str, *, is_labelled: bool = True) -> str:
+    """Return what the normals of the section false_alarms are: `one`, such as normals, or blocks of windows of a series.
+
+    Without labels nobody knows that they are normal, and the blocks are not called so.
+    """
     block = alarms.get("block", 1)
-    return one if block == 1 else f"blocks of {block} normal windows"
+    if block == 1:
+        return one
+    return f"blocks of {block} normal windows" if is_labelled else f"blocks of {block} windows"
 
 
 def reconstruction_measures(metrics: Mapping[str, Any]) -> list[QualityMeasure]:

@@ -3,7 +3,6 @@
 To change the text: aeops/report/templates/scoring.html.j2; the style: report.css beside it; the figures: charts.py.
 """
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,6 +18,7 @@ from aeops.bundle.detector import Detector
 from aeops.bundle.explanations import caption_scores
 from aeops.drawing.mosaics import COLUMNS
 from aeops.drawing.svg import inline_svg, theme_css
+from aeops.machine.scratch import ScratchFolder
 from aeops.predictions import prediction_store
 from aeops.project import Project
 from aeops.recipe.monitoring import BATCH_CHANNEL
@@ -185,7 +185,7 @@ def _draw_histograms(project: Project, recipe: str, threshold: float, now: datet
     for day in np.unique(dates)[::-1]:
         rows = dates == day
         days.append(DayScores(str(day), scores[rows], int(is_anomaly[rows].sum())))
-    with tempfile.TemporaryDirectory() as folder:
+    with ScratchFolder() as folder:
         file = Path(folder) / "days.svg"
         draw_days(file, days, threshold)
         return inline_svg(file.read_text(encoding="utf-8"), "days", DAYS_ALT)
@@ -213,7 +213,7 @@ def _draw_samples(
     if detector.has_bank:
         nearest = _scale_to_unit(detector.bank_samples[results["nearest"]], detector)
     pictures = []
-    with tempfile.TemporaryDirectory() as folder:
+    with ScratchFolder() as folder:
         for start in range(0, len(samples), COLUMNS):
             strip_rows, file = slice(start, start + COLUMNS), Path(folder) / f"{start}.svg"
             strip_nearest, strip_distances = _take_rows(nearest, strip_rows), _take_rows(distances, strip_rows)

@@ -3,6 +3,8 @@
     <home>/scoring/<recipe>/shards/<key>/0-65536.npz     the results of rows, until the whole file is recorded
     <home>/scoring/<recipe>/shards/<key>/call.json       the name and the time of the call that will record them
 
+`ae status` counts what is unfinished, and `ae prune` deletes what nobody has gone on with.
+
 The key is a hash of the model, the file's content, the code and the rows of a shard. So a shard is scored once, whatever is
 killed: the same command goes on with those that are missing, and records all rows under the name that the killed one has chosen.
 Shards end where the model's own blocks do, so each score is that of one process, bit for bit.
@@ -29,13 +31,14 @@ from aeops.machine.access import may_write
 from aeops.machine.lock import file_lock
 from aeops.machine.source_files import source_hashes
 from aeops.machine.stored_json import read_json_if_whole
+from aeops.machine.terminal import print_progress
 from aeops.places.open_place import open_place
 from aeops.places.pool import Job, run_jobs
 from aeops.predictions.prediction_store import CallName, new_call
+from aeops.predictions.unfinished_scoring import shards_folder, shards_lock
 from aeops.project import Project
 from aeops.recipe.run_place import RunPlace
 from aeops.scoring.score_shard import ShardRequest, file_stamp
-from aeops.terminal import print_progress
 
 SHARD_MODULE = "aeops.scoring.score_shard"
 SHARD_SAMPLES = 65_536  # of a shard, at most: many seconds of work, where a process takes one or two to start
@@ -122,7 +125,7 @@ def plan_shards(
             "rows": rows,
         }
     )
-    folder = project.home / "scoring" / recipe / "shards" / key[:KEY_DIGITS]
+    folder = shards_folder(project, recipe, key[:KEY_DIGITS])
     return ShardedFile(detector, path.absolute(), total, rows, stamp, folder)
 
 
@@ -139,7 +142,7 @@ def scored_shards(project: Project, place: RunPlace, file: ShardedFile) -> Itera
         AeError: as `run_jobs`, or the place; the shards that are scored stay.
     """
     make_folder(file.folder)
-    with file_lock(project, f"shards-{file.folder.name}"):
+    with file_lock(project, shards_lock(file.folder)):
         call = _call_of(project, file.folder)
         _score_missing(project, place, file)
         yield _join(file), call

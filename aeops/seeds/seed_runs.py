@@ -22,9 +22,9 @@ from aeops.files import atomic_folder, make_folder
 from aeops.gate.seed_record import MIN_SEEDS
 from aeops.machine.progress import ProgressBar, ProgressFollower
 from aeops.machine.stored_json import read_json_if_whole
+from aeops.machine.terminal import print_progress
 from aeops.project import Project
 from aeops.recipe.reader import Recipe, read_recipe
-from aeops.terminal import print_progress
 
 MAX_SEED = 2**31 - 1  # as in ae_models.spec.training
 RESULT_FILES = ("metrics.json", "scores.parquet")  # of a report, that are kept

@@ -1,9 +1,9 @@
 """`python -m aeops.stack.maintenance`: the maintenance that the supervisor runs a few times a minute, in a process of its own.
 
 It marks flow runs Crashed whose process has ended without reporting it, deletes all but the newest of a schedule's waiting runs,
-notifies the receivers of ae.yaml of crashed runs and of services that do not stay up, and closes MLflow's runs that a killed
-process left open. It starts no run again: the next one of its schedule, or one that a person starts, goes on at the last
-checkpoint.
+notifies the receivers of ae.yaml of crashed runs, of services that do not stay up and of what did not arrive before, and closes
+MLflow's runs that a killed process left open. It starts no run again: the next one of its schedule, or one that a person starts,
+goes on at the last checkpoint.
 """
 
 import subprocess
@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 import psutil
 
 from aeops.alerts import notices
-from aeops.alerts.receivers import send
+from aeops.alerts.receivers import RETRY_GAP, retry_quietly, send
 from aeops.files import write_json
 from aeops.machine.child_process import tied_command
 from aeops.machine.lock import was_holder_killed
@@ -44,6 +44,7 @@ def main() -> None:
     if settings is None:
         return
     tell_outages(project)
+    retry_quietly(project, RETRY_GAP)
     api = stack_prefect_api(project, settings)
     for message in (*crash_dead_runs(api), *delete_missed_runs(api)):
         print(message, flush=True)

@@ -41,7 +41,7 @@ from aeops.files import atomic_folder, atomic_write, write_json
 from aeops.machine.entry_point import run_main
 from aeops.machine.stored_json import read_json
 from aeops.project import Project, find_project
-from aeops.recipe.metric_names import AT_REQUESTED_RATE, MODEL_DETECTOR, TABLE_RATES
+from aeops.recipe.metric_names import AT_REQUESTED_RATE, MODEL_DETECTOR, TABLE_RATES, has_labels
 from aeops.recipe.reader import Recipe, read_recipe
 
 CORRELATIONS_FILE = "correlations.svg"
@@ -162,6 +162,8 @@ def measure_metrics(context: EvaluationContext, detectors: Mapping[str, Detector
     metrics["false_alarms"] = {"requested": threshold.method.requested_rate, "threshold": threshold.value} | asdict(alarms)
     if threshold.method.block > 1:
         metrics["false_alarms"]["block"] = threshold.method.block
+    if not context.recipe.data.labels:
+        metrics["labelled"] = False  # the test samples count as normal, and nobody knows whether they are
     metrics["novelty_flagged"], metrics["novelty_flagged_interval"] = None, None
     if not is_normal.all():
         flagged = is_anomaly[~is_normal]
@@ -333,7 +335,8 @@ def draw_figures(
         pca_mse = metrics["reconstruction"]["pca"]["mse"]
     line_charts.draw_counts(folder / "counts.svg", context.data.rows, labels, novelty)
     line_charts.draw_training(folder / "training.svg", curves, pca_mse, kind.ERROR_NAME)
-    line_charts.draw_histogram(folder / "histogram.svg", score, novelty, metrics["false_alarms"]["threshold"])
+    threshold = metrics["false_alarms"]["threshold"]
+    line_charts.draw_histogram(folder / "histogram.svg", score, novelty, threshold, has_labels=has_labels(metrics))
     if code.dtype.kind == "f" and "codes" not in metrics:  # words have no axes; the study `codes` draws more
         line_charts.draw_codes(folder / "codes.svg", code, labels, novelty)
     if "detection" in metrics:
@@ -381,7 +384,8 @@ def metrics_line(metrics: MetricTree) -> str:
     if "detection" in metrics:
         line += f", AUROC {metrics['detection']['model']['auroc']:.3f}"
     asked = "" if alarms["requested"] is None else f" (asked {alarms['requested']:.2%})"
-    return f"{line}, false alarms {alarms['measured']:.2%}{asked}"
+    name = "false alarms" if has_labels(metrics) else "flagged"
+    return f"{line}, {name} {alarms['measured']:.2%}{asked}"
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ them. Trial 0 is the recipe as it is: no other one is chosen unless it is better
 
 import math
 import random
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 from ae_models.spec import format_value
 from aeops.errors import UsageError
+from aeops.machine.scratch import ScratchFolder
 from aeops.project import Project
 from aeops.recipe.default_rules import DETECT
 from aeops.recipe.edit import with_settings
@@ -224,7 +224,7 @@ def _read_trial(name: str, number: int, settings: Mapping[str, Any], text: str, 
 
 
 def _read_text(name: str, text: str) -> Recipe:
-    with tempfile.TemporaryDirectory() as folder:
+    with ScratchFolder() as folder:
         file = Path(folder) / f"{name}.yaml"
         file.write_text(text, encoding="utf-8")
         return read_recipe(file)

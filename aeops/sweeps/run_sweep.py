@@ -15,6 +15,7 @@ from aeops.data.fit_samples import open_fit_samples
 from aeops.errors import UsageError
 from aeops.machine.progress import ProgressBar, ProgressFollower
 from aeops.machine.stored_json import read_json
+from aeops.machine.terminal import print_progress
 from aeops.places.pool import Job, PoolResult, StartCommand, run_jobs
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
@@ -22,7 +23,6 @@ from aeops.sweeps.axes import BY_ERROR
 from aeops.sweeps.outcome import BEST, FAILED, MISSING, STOPPED, TRAINED, SweepOutcome, TrialOutcome, badness
 from aeops.sweeps.plan import Rung, SweepPlan
 from aeops.sweeps.trial_runs import SweepFolder, TrialRun, link_samples, make_trial_run
-from aeops.terminal import print_progress
 
 DEFAULT_RATE = 0.01  # of false alarms, at which powers are measured where the recipe's threshold names none
 

@@ -73,7 +73,7 @@ def test_rules_between_receivers_and_of_each_are_told(project: Project) -> None:
     with pytest.raises(UsageError, match=r"page: expected an address that begins with(.|\n)*the name ops stands 2 times"):
         read_project_settings(project.root)
     settings(project, one | {"events": ["alarms"]})
-    with pytest.raises(UsageError, match=r"receivers\[0\]: events: .* or outage, got 'alarms': did you mean alarm\?"):
+    with pytest.raises(UsageError, match=r"receivers\[0\]: events: .* or stopped, got 'alarms': did you mean alarm\?"):
         read_project_settings(project.root)
 
 

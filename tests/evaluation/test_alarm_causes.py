@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,14 @@ def test_each_flagged_sample_counts_for_the_part_that_says_most(context: Evaluat
         ]
     assert sum(int(cells[1]) for cells in result.rows) == flagged.sum() > 0
     assert f"Of the {flagged.sum()} flagged test samples" in result.lead
+
+
+def test_without_labels_no_alarm_counts_as_false(context: EvaluationContext) -> None:
+    data = replace(context.recipe.data, labels=(), novelty=())
+    unlabelled = replace(context, recipe=replace(context.recipe, data=data))
+    result = alarm_results(unlabelled)["parts"]
+    assert result.head == ["part", "flagged samples", "share"]
+    assert result.rows == [cells[:3] for cells in alarm_results(context)["parts"].rows]
 
 
 def test_the_strongest_alarms_are_explained(context: EvaluationContext) -> None:

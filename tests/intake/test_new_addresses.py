@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import sqlalchemy as sa
+from checkout import ROOT
 from intake_project import NewProject
 
 from aeops.data.sources import remote, stored_files
@@ -121,11 +124,23 @@ def test_an_address_with_a_secret_is_refused_and_not_repeated(project: NewProjec
     assert re.search(message, reason)
 
 
-def test_a_store_whose_library_is_missing_names_the_package(project: NewProject, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "gcsfs", None)  # as where it is not installed
-    code, _, errors = project.new("x", "gs://bucket/folder", "--yes")
+@pytest.mark.parametrize(("scheme", "package"), [("gs", "gcsfs"), ("s3", "s3fs")])
+def test_a_store_whose_library_is_missing_names_the_package_and_the_release_that_fits(
+    project: NewProject, monkeypatch: pytest.MonkeyPatch, scheme: str, package: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)  # as where it is not installed
+    code, _, errors = project.new("x", f"{scheme}://bucket/folder", "--yes")
     assert code == 2
-    assert "gs:// needs the package gcsfs: type pip install gcsfs" in errors
+    assert f"{scheme}:// needs the package {package}: type pip install {package}=={version('fsspec')}\n" in errors
+
+
+def test_google_storage_is_not_in_the_lock_and_the_message_says_what_to_install(project: NewProject) -> None:
+    locked = (ROOT / "requirements.lock").read_text()
+    assert f"\nfsspec=={version('fsspec')}" in locked
+    assert "\ngcsfs==" not in locked, "then a test can read a bucket of it"
+    if find_spec("gcsfs") is None:
+        code, _, errors = project.new("x", "gs://bucket/folder", "--yes")
+        assert (code, "type pip install gcsfs==" in errors) == (2, True)
 
 
 def test_all_files_of_a_store_are_fetched_and_none_outside_of_its_folder(tmp_path: Path) -> None:

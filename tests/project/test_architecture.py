@@ -149,3 +149,8 @@ def test_what_shares_a_costly_fixture_shares_a_process(request: pytest.FixtureRe
     if not os.environ.get("PYTEST_XDIST_WORKER") or request.config.getoption("loadgroup", False) is not True:
         pytest.skip("the suite is not spread over processes by groups: make test does that")
     assert "@" in request.node.nodeid, "pytest-xdist no longer reads the groups of tests/conftest.py"
+
+
+def test_each_layer_is_a_folder_but_for_the_three_single_modules() -> None:
+    loose = {file.stem for file in (ROOT / "aeops").glob("*.py")}
+    assert loose == {"__init__", "errors", "files", "project"}

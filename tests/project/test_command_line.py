@@ -15,7 +15,7 @@ from checkout import ROOT
 from aeops.cli.command_parser import command_parsers
 from aeops.cli.examples import EXAMPLES
 from aeops.cli.main import COMMAND_GROUPS, build_parser, main
-from aeops.terminal import is_quiet, is_verbose
+from aeops.machine.terminal import is_quiet, is_verbose
 
 # Commands that do something and print no facts, or whose output is JSON or a program already.
 WITHOUT_JSON = {

@@ -228,7 +228,9 @@ def test_the_record_has_the_code_of_package_and_plugins_and_a_checkouts_that_of_
     unpack_code(tmp_path / "code.zip", tmp_path / "laid", facts["code.sha256"])
     for name, text in documented_files().items():
         assert (tmp_path / "laid" / name).read_text() == text
-    assert (tmp_path / "laid" / "aeops" / "plugins.py").read_bytes() == (ROOT / "aeops" / "plugins.py").read_bytes()
+    assert (tmp_path / "laid" / "aeops" / "plugins" / "discovery.py").read_bytes() == (
+        ROOT / "aeops" / "plugins" / "discovery.py"
+    ).read_bytes()
     assert (tmp_path / "laid" / "aeops" / "report" / "templates" / "report.css").is_file()
     assert yaml.safe_load((tmp_path / "laid" / "ae.yaml").read_text()) == {"plugins": ["my_parts"]}
     (project.root / "aeops").mkdir()

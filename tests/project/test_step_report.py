@@ -10,7 +10,7 @@ import pytest
 from aeops.machine import step_report
 from aeops.machine.progress import BatchFollower
 from aeops.machine.step_report import StepReport, report_step, say_progress, say_result
-from aeops.terminal import VOLUME_VARIABLE
+from aeops.machine.terminal import VOLUME_VARIABLE
 
 
 class Terminal(io.StringIO):

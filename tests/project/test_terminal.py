@@ -13,9 +13,9 @@ from rich.table import Table
 from aeops.cli.main import main
 from aeops.cli.outputs import open_console, report_refused, styled_text
 from aeops.errors import UsageError, print_error
+from aeops.machine.terminal import EscapingStream, escape_controls, escape_line, escaped_output
 from aeops.page.app import template_environment
 from aeops.report.html_template import html_environment
-from aeops.terminal import EscapingStream, escape_controls, escape_line, escaped_output
 
 NO_UTF8 = b"caf\xe9.png".decode("utf-8", errors="surrogateescape")
 

@@ -31,6 +31,7 @@ from aeops.provenance.forgetting import carry_out
 from aeops.provenance.rebuild.plan import make_plan
 from aeops.recipe.reader import load_recipe
 from aeops.registry import ledger, promotion
+from aeops.registry.aliases import CHALLENGER
 from aeops.registry.store import Store
 from aeops.stages.ingest import ingest
 
@@ -184,6 +185,7 @@ def ready(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Pat
         ):
             site.register(word, score, content, md5)
         promotion.promote(site.store, "digits", "3", expected=None, who="ada", why="better", evidence={"sha256": "3" * 64})
+        site.store.set_alias("digits", CHALLENGER, "3")  # as registering it does
         site.predict()
     (root / "facts.json").write_text(json.dumps({"gone": site.gone, "sha256": site.sha256}))
     return root
@@ -225,7 +227,10 @@ def require_forgotten(site: Site) -> None:
     assert tags["2"]["forgotten"].startswith("1 samples, ")
     assert (tags["2"]["forgotten.bundle"], tags["3"]["forgotten.bundle"]) == ("kept", "deleted")
     assert site.store.champion("digits") is None
-    events = [(entry.event, entry.version) for entry in ledger.read_entries(site.project, "digits")]
+    assert site.store.model("digits").aliases == {}
+    entries = ledger.read_entries(site.project, "digits")
+    assert entries[-1].evidence["aliases_removed"] == "challenger of 3"
+    events = [(entry.event, entry.version) for entry in entries]
     assert events == [("promotion", "3"), ("retirement", "3"), ("forgetting", "3")]
     assert not (site.project.home / "forgetting" / "digits.json").exists()
 
@@ -253,6 +258,7 @@ def test_a_sample_goes_from_everywhere_and_what_is_not_of_it_stays(site: Site, c
     assert json.loads(site.project.suite_record("digits").read_text())["changes"][0]["because"] == ["digits-000001"]
     assert "Git's history of recipes/quarantine" in printed
     assert "digits@3 retired: its bank holds training samples" in printed
+    assert "it is challenger no more" in printed
     assert "digits@2 marked" in printed
     assert "not reached the source itself (images.npy)" in printed
     first = site.store.version("digits", "1")

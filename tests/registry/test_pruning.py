@@ -1,17 +1,24 @@
 """`ae prune`: what no version needs goes, and everything that one needs stays."""
 
+import fcntl
 import hashlib
 import json
 import os
 import subprocess
+import tempfile
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import yaml
 
+from aeops.cli.main import main
 from aeops.data.stored_objects import FOLDER_SUFFIX, object_file
 from aeops.errors import DataError
+from aeops.machine.lock import file_lock
+from aeops.machine.scratch import CONTENT, LOCK_FILE, PREFIX, SPARED_SECONDS
+from aeops.predictions.unfinished_scoring import find_unfinished_scoring, shards_folder, shards_lock
 from aeops.project import Project
 from aeops.provenance.pruning import Removal, plan_removals, remove
 from aeops.provenance.state_size import FolderSize, measure_state, newest_change
@@ -59,6 +66,14 @@ class Stores:
     def in_checkout(self, md5: str) -> None:
         document = {"outs": [{"md5": md5, "path": "data/digits"}]}
         (self.project.root / "data.dvc").write_text(yaml.safe_dump(document), encoding="utf-8")
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of temporary files that this test has alone."""
+    folder = tmp_path_factory.mktemp("temporary")
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
 
 
 @pytest.fixture
@@ -208,3 +223,65 @@ def test_the_state_is_measured_by_folder_and_a_file_with_two_names_counts_once(t
     assert sizes["dvc-remote"].size_bytes + sizes[".dvc/cache"].size_bytes < 150_000
     assert 0 < sizes["ledger"].size_bytes < 10_000
     assert measure_state(Project(tmp_path / "none", tmp_path / "none" / ".ae")) == [FolderSize(".dvc/cache", 0, 0)]
+
+
+# ---------------------------------------------------------------- files that are half scored
+
+
+def half_scored(project: Project, key: str, at: datetime = OLD) -> Path:
+    """Results of two shards, as a killed `ae score` leaves them."""
+    folder = shards_folder(project, "digits", key)
+    for name in ("call.json", "0-1024.npz", "1024-2048.npz"):
+        write(folder / name, b"x" * 600, at)
+    os.utime(folder, (at.timestamp(), at.timestamp()))
+    return folder
+
+
+def test_shards_that_nobody_goes_on_with_are_deleted(project: Project, registered: Store, stores: Stores) -> None:
+    old, new = half_scored(project, "aa"), half_scored(project, "bb", at=NEW)
+    removals = prune(project, registered)
+    assert (old.exists(), new.exists()) == (False, True)
+    [removal] = [one for one in removals if one.paths == (old,)]
+    assert removal.size_bytes > 0
+    assert "half scored" in removal.what
+
+
+def test_shards_that_a_command_works_on_stay(project: Project, registered: Store, stores: Stores) -> None:
+    old, later = half_scored(project, "aa"), half_scored(project, "bb")
+    with file_lock(project, shards_lock(old)):
+        removals = plan_removals(project, registered, NOW, 30)
+        assert [one.is_in_use for one in find_unfinished_scoring(project)] == [True, False]
+        with file_lock(project, shards_lock(later)):  # begun after the plan was made
+            remove(removals)
+        assert old.exists()
+        assert later.exists()
+    prune(project, registered)
+    assert not old.exists()
+    assert not later.exists()
+
+
+def test_status_counts_what_is_half_scored(
+    project: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half_scored(project, "aa")
+    monkeypatch.chdir(project.root)
+    main(["status", "--json"])
+    [row] = json.loads(capsys.readouterr().out)["unfinished_scoring"]
+    assert (row["recipe"], row["shards"], row["in_use"]) == ("digits", 2, False)
+    main(["status"])
+    assert "files that are half scored" in capsys.readouterr().out
+
+
+def test_temporary_folders_of_killed_processes_are_deleted(
+    project: Project, registered: Store, stores: Stores, temporary: Path
+) -> None:
+    past = time.time() - SPARED_SECONDS - 1
+    for name in ("dead", "living"):
+        write(temporary / f"{PREFIX}{name}" / CONTENT / "file", b"x" * 600)
+        write(temporary / f"{PREFIX}{name}" / LOCK_FILE, b"")
+        os.utime(temporary / f"{PREFIX}{name}", (past, past))
+    with (temporary / f"{PREFIX}living" / LOCK_FILE).open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        [removal] = [one for one in prune(project, registered) if one.what == "temporary folders"]
+    assert removal.size_bytes > 0
+    assert [path.name for path in temporary.glob(f"{PREFIX}*")] == [f"{PREFIX}living"]

@@ -152,6 +152,7 @@ def test_another_bundle_is_a_newer_version_and_aliases_move(
     make_champion(store, "digits", one)
     two = store.register(start(), "digits", bundle("two"), {}, "")
     store.set_alias("digits", "challenger", two)
+    store.remove_alias("digits", "challenger", "1")  # it points elsewhere
     assert [(version.version, version.aliases) for version in store.versions("digits")] == [
         (two, ("challenger",)),
         (one, ("champion",)),

@@ -23,6 +23,7 @@ from aeops.cli import score
 from aeops.data.statistics import sample_sha256
 from aeops.errors import DataError, UsageError
 from aeops.files import file_sha256
+from aeops.machine.terminal import escape_line, escaped_output
 from aeops.predictions import prediction_store
 from aeops.predictions.prediction_store import call_file
 from aeops.recipe.reader import load_recipe
@@ -32,7 +33,6 @@ from aeops.scoring import score_file
 from aeops.scoring.inbox import inbox_folder, list_inbox
 from aeops.scoring.inbox_run import InboxRun, inbox_lock, score_inbox
 from aeops.scoring.score_file import SHA256_KEY, SOURCE_KEY, RecordedCalls, call_name, score_blocks
-from aeops.terminal import escape_line, escaped_output
 
 from .conftest import Room, age, npy_bytes
 

@@ -14,7 +14,8 @@ import pytest
 from running_service import running
 
 from aeops.bundle.detector import Detector
-from aeops.client import Prediction, ScoringClient, ScoringError, to_lists
+from aeops.client import Prediction, ScoringClient, ScoringError
+from aeops.client.scoring_client import to_lists
 from aeops.serving.limits import RequestLimits
 
 

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 PROXY_VARIABLES = ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY")
 # The modules that may open an address themselves: the one door, and the one that fetches a recipe's files from the network.
 # The client, which is one file of its own, uses no proxy; notifications use them for hosts elsewhere.
-DOORS = ("aeops/machine/network.py", "aeops/data/sources/fetch.py", "aeops/client.py", "aeops/alerts/sending.py")
+DOORS = ("aeops/machine/network.py", "aeops/data/sources/fetch.py", "aeops/client/scoring_client.py", "aeops/alerts/sending.py")
 
 
 class Own(BaseHTTPRequestHandler):

@@ -30,9 +30,16 @@ def server_errors(scheme: str) -> Iterator[None]:
         raise DataError(f"nothing lies at this {scheme}:// address: correct data.source.path") from error
     except ImportError as error:
         package = EXTRAS.get(scheme, getattr(error, "name", None) or "the driver")
-        raise UsageError(f"{scheme}:// needs the package {package}: type pip install {package}") from error
+        raise UsageError(f"{scheme}:// needs the package {package}: type pip install {_requirement(package)}") from error
     except Exception as error:  # noqa: BLE001 - each client raises classes of its own
         raise _unreachable(scheme, error) from None
+
+
+def _requirement(package: str) -> str:
+    """Return what to install: a file system of fsspec's fits the release of the same number alone, and would replace it."""
+    from importlib.metadata import version
+
+    return f"{package}=={version('fsspec')}" if package in EXTRAS.values() else package
 
 
 def _is_lost_connection(error: BaseException) -> bool:

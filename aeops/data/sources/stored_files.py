@@ -1,19 +1,21 @@
 """Fetches the files of an object store or a web server to a folder, several at a time.
 
-A file whose entity tag and size are those of the last time is not fetched again: the new folder has a hard link to it.
+A file whose entity tag and size are those of the last time is not fetched again: the new folder has a hard link to it. A web
+server is asked whether each file is as it was (`aeops.data.sources.web_files`).
 """
 
 import json
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from threading import Lock
 from typing import IO, Any
 
 from aeops.data.sources.server_errors import server_errors
-from aeops.errors import DataError, TransientError
+from aeops.data.sources.web_files import WEAK_TAG, WebFile, fetch_web_file, parse_web_file, usable_copy, write_chunk
+from aeops.errors import DataError
 from aeops.files import atomic_folder
 from aeops.recipe.addresses import MARK
 
@@ -24,7 +26,6 @@ CHUNK_BYTES = 8 * 2**20
 CONNECTIONS = 16  # at a time: most of the time of a small file is waiting
 TAGS_FILE = ".fetched.json"  # in the folder: what the files are, so that both are of one fetch
 TAG_KEYS = ("ETag", "etag")
-WEAK_TAG = "W/"  # how a tag begins that two contents may have
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def fetch_files(address: str, folder: Path) -> str | None:
             raise DataError(f"{len(files):,} files lie at this {scheme}:// address, expected at most {MAX_FILES:,}")
         _require_folder_names(files)
         with atomic_folder(folder) as scratch:
-            _fetch_all(store, files, folder, scratch)
+            _fetch_all(None if scheme in WEB_SCHEMES else store, files, folder, scratch)
         return files[0].path if is_file else None
 
 
@@ -130,24 +131,54 @@ class _Fetch:
     """The fetch of files into a new folder, by several threads."""
 
     def __init__(self, store: Any, folder: Path, scratch: Path) -> None:
+        """
+        Args:
+            store: an fsspec file system; None: the files are those of a web server.
+        """
         self._store, self._folder, self._scratch = store, folder, scratch
         self._known = _read_tags(folder)
         self._lock, self._total = Lock(), 0
 
-    def take(self, file: StoredFile) -> None:
-        """Link the file of the last time, or copy the one of the store."""
+    def take(self, file: StoredFile) -> Any:
+        """Link the file of the last time, or copy the one of the store.
+
+        Returns:
+            By what it is known the next time, for JSON; None by nothing.
+        """
+        return self._take_of_web(file) if self._store is None else self._take_of_store(file)
+
+    def _take_of_store(self, file: StoredFile) -> list[Any] | None:
         target = self._scratch / file.path
-        if file.tag and self._known.get(file.path) == [file.tag, file.size]:
+        tag = [file.tag, file.size] if file.tag else None
+        if tag is not None and self._known.get(file.path) == tag:
             earlier = self._folder / file.path
             if earlier.is_file() and earlier.stat().st_size == file.size:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                os.link(earlier, target)
-                self._count(file.size)
-                return
+                self._link(earlier, target)
+                return tag
         with self._store.open(file.name, "rb") as source, _new_file(target) as copy:
             while chunk := source.read(CHUNK_BYTES):
                 self._count(len(chunk))
-                _write(copy, chunk)
+                write_chunk(copy, chunk)
+        return tag
+
+    def _take_of_web(self, file: StoredFile) -> dict[str, Any]:
+        earlier, target = self._folder / file.path, self._scratch / file.path
+
+        def open_target() -> IO[bytes]:
+            return _new_file(target)
+
+        known = usable_copy(earlier, parse_web_file(self._known.get(file.path)))
+        fetched: WebFile | None = fetch_web_file(file.name, known, open_target, self._count)
+        if fetched is None:
+            assert known is not None, "a server says so of what it was asked about"
+            self._link(earlier, target)
+            fetched = known
+        return asdict(fetched)
+
+    def _link(self, earlier: Path, target: Path) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.link(earlier, target)
+        self._count(earlier.stat().st_size)
 
     def _count(self, size: int) -> None:
         with self._lock:
@@ -161,17 +192,16 @@ def _fetch_all(store: Any, files: Sequence[StoredFile], folder: Path, scratch: P
     with ThreadPoolExecutor(min(CONNECTIONS, len(files))) as pool:
         futures = [pool.submit(fetch.take, file) for file in files]
         try:
-            for future in futures:
-                future.result()
+            known = {file.path: future.result() for file, future in zip(files, futures, strict=True)}
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    tags = {file.path: [file.tag, file.size] for file in files if file.tag}
+    tags = {path: tag for path, tag in known.items() if tag is not None}
     (scratch / TAGS_FILE).write_text(json.dumps(tags), encoding="utf-8")
 
 
-def _read_tags(folder: Path) -> dict[str, list[Any]]:
-    """Return path -> tag and size of the files that were fetched the last time; nothing where that is not known."""
+def _read_tags(folder: Path) -> dict[str, Any]:
+    """Return path -> what was recorded of the files that were fetched the last time; nothing where that is not known."""
     try:
         tags = json.loads((folder / TAGS_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -186,10 +216,3 @@ def _new_file(target: Path) -> IO[bytes]:
         return target.open("xb")
     except OSError as error:
         raise DataError(f"{target.name!r} cannot be a file here ({error.strerror}): rename it") from error
-
-
-def _write(file: IO[bytes], chunk: bytes) -> None:
-    try:
-        file.write(chunk)
-    except OSError as error:
-        raise TransientError(f"what is fetched cannot be written ({error.strerror})") from error

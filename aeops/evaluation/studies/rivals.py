@@ -4,7 +4,6 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from aeops.evaluation import model_input
 from aeops.evaluation.detection import measure_ranking
 from aeops.evaluation.sampling import strip_indices
 from aeops.evaluation.study import EvaluationContext, StudyResult
+from aeops.machine.scratch import ScratchFolder
 from aeops.machine.source_files import source_hashes
 from aeops.machine.stored_json import read_json
 from aeops.recipe.studies import MODEL, RivalsStudy
@@ -96,7 +96,7 @@ def _train_baseline(context: EvaluationContext, fit: FitSpec, checkpoints: Path)
     from ae_models.training import train_weights
 
     samples = open_fit_samples(context.data.folder, context.recipe, context.project)
-    with TemporaryDirectory(prefix="ae-rival-") as folder:
+    with ScratchFolder() as folder:
         training, bundle = Path(folder) / "training", Path(folder) / "bundle"
         train_weights(
             fit.weights,

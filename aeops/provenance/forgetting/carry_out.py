@@ -22,6 +22,7 @@ from aeops.project import Project
 from aeops.provenance.forgetting.plan import reachable_stores
 from aeops.provenance.rebuild.plan import FORGOTTEN_TAG
 from aeops.registry import ledger, promotion
+from aeops.registry.aliases import CHALLENGER
 from aeops.registry.erasing import erase_bundle, erase_examples, erase_pictures
 from aeops.registry.ledger import Decision
 from aeops.registry.store import Store
@@ -84,9 +85,12 @@ def forget_versions(project: Project, store: Store, pending: dict[str, Any], rep
         if entry["bank"]:
             if ledger.champion_at(ledger.read_entries(project, recipe)) == number:
                 promotion.retire(store, recipe, who=pending["who"], why=f"its bank holds forgotten samples: {pending['why']}")
+            store.remove_alias(recipe, CHALLENGER, number)  # nothing can be served or approved of it any more
             erase_bundle(store, recipe, version)
             shutil.rmtree(project.home / "serving" / recipe / number, ignore_errors=True)
             what = "retired: its bank holds training samples; bundle and report are deleted"
+            if entry.get("is_challenger"):
+                what += "; it is challenger no more"
         report("version", f"{recipe}@{number} {what}")
 
 
@@ -104,8 +108,19 @@ def record_in_ledgers(store: Store, pending: dict[str, Any], content: str, repor
             "data": content,
             "versions": ", ".join(affected) or "none",
         }
+        if former_challengers := _former_challengers(pending, recipe):
+            evidence["aliases_removed"] = f"{CHALLENGER} of {', '.join(former_challengers)}"
         line = promotion.record_decision(store, Decision(FORGETTING, recipe, newest, pending["who"], pending["why"], evidence))
         report("ledger", f"{recipe}: number {line.number}, by {line.who}")
+
+
+def _former_challengers(pending: dict[str, Any], recipe: str) -> list[str]:
+    """Return the retired versions of a recipe that were challenger when the forgetting began."""
+    versions = []
+    for entry in pending["versions"]:
+        if entry["recipe"] == recipe and entry["bank"] and entry.get("is_challenger"):  # older records do not say it
+            versions.append(entry["version"])
+    return versions
 
 
 # ---------------------------------------------------------------- copies

@@ -1,7 +1,6 @@
 """What a forgetting has to reach: every check comes before anything is deleted, and the record of it before the first step."""
 
 import os
-import tempfile
 from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,10 +17,12 @@ from aeops.data.judgements import read_judgements
 from aeops.data.pending_forgetting import write_pending
 from aeops.errors import DataError, InfrastructureError, UsageError
 from aeops.files import data_sha256
+from aeops.machine.scratch import ScratchFolder
 from aeops.predictions.redaction import require_no_open_journal
 from aeops.project import Project
 from aeops.provenance.forgetting.ids_file import name_some
 from aeops.recipe.reader import Recipe, load_recipe, recipe_names
+from aeops.registry.aliases import CHALLENGER
 from aeops.registry.store import Store
 from aeops.registry.versions import VersionInfo
 
@@ -148,6 +149,7 @@ def affected_versions(
                     "version": version.version,
                     "bank": is_trained_on and _has_bank(store, recipe, version, held),
                     "bundle_sha256": version.tags.get("bundle_sha256", ""),
+                    "is_challenger": CHALLENGER in version.aliases,
                 }
             )
     return found
@@ -161,7 +163,7 @@ def _has_bank(store: Store, recipe: str, version: VersionInfo, held: HeldSamples
     path = f"rebuild/{recipe}.yaml"
     if not store.has_run(version.run_id) or path not in store.files(version.run_id, "rebuild"):
         return True
-    with tempfile.TemporaryDirectory() as folder:
+    with ScratchFolder() as folder:
         recorded = yaml.safe_load(store.download_file(version.run_id, path, Path(folder)).read_text(encoding="utf-8"))
     return keeps_samples(recorded.get("score"))
 

@@ -20,11 +20,11 @@ from aeops.errors import AeError
 from aeops.machine.child_process import run_module
 from aeops.machine.lock import run_lock
 from aeops.machine.progress import ProgressBar, ProgressFollower
+from aeops.machine.terminal import print_progress
 from aeops.project import Project
 from aeops.provenance.rebuild.differences import RebuildComparison, compare_rebuild
 from aeops.provenance.rebuild.plan import RebuildPlan, make_plan
 from aeops.registry.store import Store
-from aeops.terminal import print_progress
 
 SUCCESS_VERDICTS = ("identical", "equivalent")
 

@@ -12,9 +12,9 @@ from packaging.requirements import InvalidRequirement
 from aeops.errors import DataError
 from aeops.files import atomic_write, file_sha256
 from aeops.machine.child_process import tied_command
+from aeops.machine.terminal import print_progress
 from aeops.project import Project
 from aeops.provenance.packages import lock_differences
-from aeops.terminal import print_progress
 
 MAX_NAMED = 3  # packages that a message names
 READY_FILE = ".ready"  # in an environment that is whole

@@ -14,7 +14,7 @@ function startSlider(box) {
       box.querySelector("[data-part=caught]").textContent = percent(caught) + ", " + count(caught, box.dataset.novelty);
       box.querySelector("[data-part=missed]").textContent = percent(1 - caught);
     }
-    input.setAttribute("aria-valuetext", "threshold " + threshold.toPrecision(4) + ", false alarms " + percent(alarms));
+    input.setAttribute("aria-valuetext", "threshold " + threshold.toPrecision(4) + ", " + box.querySelector("[data-part=alarms]").previousElementSibling.textContent + " " + percent(alarms));
     box.querySelector("button").hidden = Number(input.value) === own;
   }
   input.max = rows.length - 1;

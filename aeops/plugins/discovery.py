@@ -1,99 +1,21 @@
-"""Own parts, sources and studies of a project: how a module declares them, and how they are found.
-
-    AE_PARTS = [Part("score", WorstPixelScoreSpec, "my_scores:WorstPixelScore")]      # in a module that ae.yaml names
-    AE_SOURCES = [Source(LogbookSource, "my_sources:SOURCE")]
-    AE_STUDIES = [Study("brightness", BrightnessStudy, "my_studies:run_brightness_study")]
-
-An installed package offers the same objects by entry points of the groups `ae.parts`, `ae.sources` and `ae.studies`. The
-declaring module is imported wherever a recipe is read, so it imports nothing heavy: what does the work is named and not
-imported. docs/plugins.md has an example of each.
-"""
+"""Finds a project's own parts, sources and studies, by its ae.yaml and by the entry points of installed packages."""
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, is_dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
-from ae_models.own_parts import OWN_KEYS, OwnPart, register_part, set_loader
+from ae_models.own_parts import register_part, set_loader
 from aeops.errors import UsageError
+from aeops.plugins.declaration_checks import declaration_mistakes, taken_names
+from aeops.plugins.declarations import OwnParts, Part, Source, Study
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 SETTINGS_FILE = "ae.yaml"
 LISTS = {"AE_PARTS": "ae.parts", "AE_SOURCES": "ae.sources", "AE_STUDIES": "ae.studies"}  # name in a module -> entry points
-PART_CONSTANTS = {
-    "encode": ("supported_inputs",),
-    "decode": ("supported_inputs",),
-    "score": ("supported_inputs", "compatibility_errors"),
-    "threshold": ("supported_inputs", "has_rate", "has_law", "has_block", "reads_groups", "reads_novelty"),
-}
-Part = OwnPart  # a part of an autoencoder, its score or its threshold, under the name by which projects declare it
-
-
-@dataclass(frozen=True)
-class Source:
-    """A source of samples.
-
-    Attributes:
-        spec: its settings: a frozen dataclass below `aeops.recipe.source_spec.SourceSpec`.
-        work: `module:object` of an object with `files` and `read`, as `aeops.data.sources.catalogue.Source` has them.
-    """
-
-    group: ClassVar[str] = "sources"
-    spec: Any
-    work: str
-
-
-@dataclass(frozen=True)
-class Study:
-    """A study of a bundle.
-
-    Attributes:
-        name: its key in `evaluate.studies`, and in metrics.json.
-        spec: its settings: a frozen dataclass.
-        work: `module:function` of `(spec, EvaluationContext, figures) -> StudyResult`.
-    """
-
-    group: ClassVar[str] = "studies"
-    name: str
-    spec: Any
-    work: str
-
-
-@dataclass(frozen=True)
-class OwnParts:
-    """What a project adds.
-
-    Attributes:
-        parts, sources, studies: as they are declared; sources and studies by their kind and name.
-        declared_by: what names each of them: an entry of `plugins`, by the object it declares.
-    """
-
-    parts: tuple[Part, ...] = ()
-    sources: tuple[Source, ...] = ()
-    studies: tuple[Study, ...] = ()
-    declared_by: tuple[tuple[Part | Source | Study, str], ...] = ()
-
-    @property
-    def source_specs(self) -> dict[str, Any]:
-        return {source.spec.kind: source.spec for source in self.sources}
-
-    @property
-    def study_specs(self) -> dict[str, Any]:
-        return {study.name: study.spec for study in self.studies}
-
-    @property
-    def plugins(self) -> list[str]:
-        """What `plugins` in ae.yaml has to name to find all of them."""
-        return sorted({name for _, name in self.declared_by})
-
-    def declaring_module(self, declared: Part | Source | Study) -> str:
-        return dict(self.declared_by)[declared].partition(":")[0]
-
-
 _roots: list[Path] = []  # of the project that this process works for, one at most
 
 
@@ -134,9 +56,9 @@ def own_parts(root: Path) -> OwnParts:
             mistakes.append(f"{error} (entry point {entry_point.group} of an installed package)")
     found = _without_repeats(found)
     for declared, name in found:
-        for mistake in _declaration_mistakes(declared):
+        for mistake in declaration_mistakes(declared):
             mistakes.append(f"{name}: {mistake}")
-    mistakes += _taken_names(found)
+    mistakes += taken_names(found)
     if mistakes:
         raise UsageError("\n".join(mistakes))
     groups: dict[str, list[Any]] = {"parts": [], "sources": [], "studies": []}
@@ -266,51 +188,3 @@ def _describe(error: Exception) -> str:
     last = traceback.extract_tb(error.__traceback__)[-1]
     text = " ".join(f"{type(error).__name__}: {error}".split())
     return text if last.filename.startswith("<") else f"{text} ({last.filename}, line {last.lineno})"
-
-
-# ---------------------------------------------------------------- checking them
-
-
-def _declaration_mistakes(declared: Part | Source | Study) -> Iterator[str]:
-    """Yield what is wrong with a declaration; what does the work is looked for and not imported."""
-    import importlib.util
-
-    spec = declared.spec
-    if not (isinstance(spec, type) and is_dataclass(spec) and spec.__dataclass_params__.frozen):  # type: ignore[attr-defined]
-        yield f"expected a frozen dataclass as spec, got {spec!r}"
-        return
-    required: tuple[str, ...] = ()
-    if isinstance(declared, Part):
-        if declared.key not in OWN_KEYS:
-            yield f"{spec.__name__}: expected a part of {', '.join(OWN_KEYS)}, got {declared.key!r}"
-            return
-        required = ("kind", *PART_CONSTANTS[declared.key])
-    elif declared.group == "sources":
-        required = ("kind", "input_kinds", "check_input", "check_labels")
-    for name in required:
-        if not hasattr(spec, name):
-            yield f"{spec.__name__} has no {name}, as every spec of its sort has: see docs/plugins.md"
-    module, _, name = declared.work.partition(":")
-    try:
-        is_found = bool(name) and importlib.util.find_spec(module) is not None
-    except (ImportError, ValueError):
-        is_found = False
-    if not is_found:
-        yield f"{spec.__name__}: expected `module:name` of a module that is there as its work, got {declared.work!r}"
-
-
-def _taken_names(found: list[tuple[Part | Source | Study, str]]) -> Iterator[str]:
-    from ae_models.spec import PART_SPECS
-
-    seen: dict[tuple[str, str], str] = {}
-    for declared, plugin in found:
-        if isinstance(declared, Part):
-            key, name = declared.key, getattr(declared.spec, "kind", "")
-            if name in PART_SPECS.get(key, {}):
-                yield f"{plugin}: {key} has a kind {name!r} already: choose another name"
-        elif declared.group == "sources":
-            key, name = "source", getattr(declared.spec, "kind", "")
-        else:
-            key, name = "study", getattr(declared, "name", "")
-        if (other := seen.setdefault((key, name), plugin)) != plugin:
-            yield f"{plugin}: the {key} {name!r} is added by {other} as well: remove one of them from `plugins`"
