@@ -118,11 +118,11 @@ def _as_it_was() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def empty_prefect_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty database of Prefect, made once for all processes: its migrations take ten seconds. Servers take a copy."""
+    """An empty database of Prefect, made once for all processes. Servers take a copy."""
 
     def migrate(file: Path) -> None:
         settings = {"PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{file}", "PREFECT_HOME": str(file.parent / "p")}
-        command = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "-y"]
+        command = [sys.executable, "-m", "aeops.machine.prefect_database"]
         subprocess.run(command, env=os.environ | settings, check=True, capture_output=True)
 
     database = shared_folder(tmp_path_factory) / "empty-prefect.db"

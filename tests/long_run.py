@@ -24,6 +24,7 @@ TARGETS = {
     "stack": (
         "tests/stack/test_whole_stack.py",
         "tests/stack/test_foreign_page.py",
+        "tests/stack/test_prefect_database.py",
         "tests/long/test_own_project.py",
         "tests/long/test_tour.py",
         "tests/pipeline/test_approval.py",
