@@ -116,6 +116,8 @@ class _BankScore(Score):
 
     def _all_views(self, samples: ScoreSamples, indices: npt.NDArray[np.int64]) -> list[Tensor]:
         """Return the vectors of training samples, (rows, numbers), one tensor a view."""
+        if self.space == "input":
+            return [torch.cat(list(map(self._input_view, samples.inputs("train", indices))))]
         batches = map(self._views, samples.outputs("train", indices))
         return list(map(torch.cat, zip(*batches, strict=True)))
 
@@ -123,11 +125,14 @@ class _BankScore(Score):
         """Return the vectors of a batch, (n, numbers), before whitening."""
         if self.space == "code":
             return tuple(member.latent.flatten(1) for member in output.members or (output,))
-        x = blur_axes(output.inputs, self.kernel, len(self.kernel) // 2)
+        return (self._input_view(output.inputs),)
+
+    def _input_view(self, inputs: Tensor) -> Tensor:
+        x = blur_axes(inputs, self.kernel, len(self.kernel) // 2)
         if self.pool > 1:
             pool = F.avg_pool2d if x.dim() == 4 else F.avg_pool1d
             x = pool(x, self.pool)
-        return (x.flatten(1),)
+        return x.flatten(1)
 
     def _as_compared(self, vectors: Tensor, view: int) -> Tensor:
         if self.space == "code":
