@@ -25,6 +25,7 @@ from forked_python import ADDRESS
 from shared_files import make_once, shared_folder
 
 from aeops.machine import child_process
+from aeops.machine.garbage_collection import collect_rarely
 from aeops.machine.network import find_free_port
 from aeops.machine.servers import TEMPORARY_SERVER, prefect_server_command, stop_server, wait_until_healthy
 from aeops.machine.source_files import PACKAGES
@@ -33,6 +34,7 @@ from aeops.registry.locations import relocate_paths
 
 # Two trainings at once share the cores: threads that wait must not spin. Set before torch loads, here and in children.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+gc.disable()  # until all tests are collected: half of that time would be collections
 # Tests that ask onnxruntime themselves, past the door that says so.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
@@ -96,6 +98,8 @@ def pytest_collection_finish() -> None:
     """Take what the imports made out of garbage collection, which would look at millions of objects again and again."""
     gc.collect()
     gc.freeze()
+    gc.enable()
+    collect_rarely()
 
 
 @pytest.hookimpl
