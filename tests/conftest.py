@@ -69,8 +69,9 @@ UNMEASURED = (
 )
 
 
-# These folders and files share runs of whole pipelines and one Prefect server: all in one process.
+# These folders and files share runs of whole pipelines and one Prefect server: in one process or, as they take longest, in two.
 TOGETHER = ("pipeline", "monitoring/test_flow.py", "scoring/test_scoring_flow.py")
+FIRST_HALF = ("pipeline/test_approval.py", "pipeline/test_dvc_command.py", "pipeline/test_first_run.py")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -214,13 +215,20 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group("together" if stays_together(item) else str(item.path)))
+            item.add_marker(pytest.mark.xdist_group(group_of(item)))
     items.sort(key=place)  # stable: within a file the order stays
 
 
 def short_name(item: pytest.Item) -> str:
     """Return the folder and the name of an item's file, as LONGEST and UNMEASURED name them."""
     return "/".join(item.path.parts[-2:])
+
+
+def group_of(item: pytest.Item) -> str:
+    """Return the name of the tests that one process runs one after the other: of a file, or of what stays together."""
+    if not stays_together(item):
+        return str(item.path)
+    return "together" if short_name(item) in FIRST_HALF else "together, second half"
 
 
 def stays_together(item: pytest.Item) -> bool:
