@@ -66,6 +66,7 @@ UNMEASURED = (
     *("codec/test_compress.py", "data/test_memory.py", "data/test_sources.py", "data/test_stage_code.py", "data/test_swap.py"),
     *("data/test_validate.py", "evaluation/test_codes.py", "evaluation/test_comparison.py", "evaluation/test_evaluate_stage.py"),
     *("evaluation/test_false_alarms.py", "evaluation/test_kinds_of_samples.py"),
+    *("intake/test_killed_intake.py", "intake/test_object_store.py"),
 )
 
 

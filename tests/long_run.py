@@ -34,6 +34,7 @@ TARGETS = {
         "tests/pipeline/test_recalibrate.py",
     ),
     "kills": (
+        "tests/intake/test_killed_intake.py",
         "tests/long/test_kills.py",
         "tests/long/test_workers.py",
         "tests/pipeline/test_failing_run.py",
@@ -45,6 +46,7 @@ TARGETS = {
         "tests/registry/test_forgetting.py",
         "tests/registry/test_killed_registering.py",
         "tests/registry/test_power_cut.py",
+        "tests/scoring/test_day_files.py",
         "tests/scoring/test_killed_scoring.py",
         "tests/science/test_training.py",
         "tests/science/test_weight_hash_log.py",
