@@ -42,6 +42,7 @@ def create_if_new() -> bool:
             return False
         with _migrated_memory(interface) as migrated:
             migrated.backup(connection)
+        connection.execute("PRAGMA journal_mode=wal")  # as Prefect does where it opens the file first
     return True
 
 

@@ -87,7 +87,9 @@ def import_mlflow() -> None:
     """Import what `open_store` needs, which takes two seconds, ahead of it."""
     configure_libraries()
     from mlflow import MlflowClient as MlflowClient
-    from mlflow.store.tracking import sqlalchemy_store as sqlalchemy_store
+
+    if local_store_in_use():
+        from mlflow.store.tracking import sqlalchemy_store as sqlalchemy_store
 
 
 def open_store(project: Project) -> "Store":

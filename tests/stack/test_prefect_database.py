@@ -35,6 +35,7 @@ def test_a_fresh_database_has_the_newest_tables_of_the_installed_prefect(empty_p
         found = {}
         for name in expected:
             found[name] = {row[1] for row in database.execute(f"PRAGMA table_xinfo({name})")}
+        assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert database.execute("PRAGMA foreign_key_check").fetchall() == []
         assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     assert len(expected) > 20
