@@ -122,6 +122,8 @@ class _BankScore(Score):
 
     def _all_views(self, samples: ScoreSamples, indices: npt.NDArray[np.int64]) -> list[Tensor]:
         """Return the vectors of training samples, (rows, numbers), one tensor a view."""
+        if self.space == "input":
+            return [torch.cat(list(map(self._input_view, samples.inputs("train", indices))))]
         batches = map(self._views, samples.outputs("train", indices))
         return list(map(torch.cat, zip(*batches, strict=True)))
 
@@ -129,7 +131,10 @@ class _BankScore(Score):
         """Return the vectors of a batch, (n, numbers), before whitening."""
         if self.space == "code":
             return tuple(member.latent.flatten(1) for member in output.members or (output,))
-        return (to_vectors(output.inputs, self.kernel, self.pool, self.level),)
+        return (self._input_view(output.inputs),)
+
+    def _input_view(self, inputs: Tensor) -> Tensor:
+        return to_vectors(inputs, self.kernel, self.pool, self.level)
 
     def _as_compared(self, vectors: Tensor, view: int) -> Tensor:
         if self.space == "code":

@@ -58,10 +58,17 @@ class ScoreSamples:
 
     def outputs(self, role: str, indices: npt.NDArray[np.int64] | None = None) -> Iterator[ModelOutput]:
         """Yield what the model computes of the samples of a role, all of them or those at these indices, batch by batch."""
+        yield from self.run(self._chosen(role, indices))
+
+    def inputs(self, role: str, indices: npt.NDArray[np.int64] | None = None) -> Iterator[torch.Tensor]:
+        """Yield the inputs that `outputs` has, without running the network."""
+        yield from self._served_inputs(self._chosen(role, indices))
+
+    def _chosen(self, role: str, indices: npt.NDArray[np.int64] | None) -> SampleSet:
         samples = self._sets[role]
-        if indices is not None:
-            samples = ArraySampleSet(samples.take(indices))
-        yield from self.run(samples)
+        if indices is None:
+            return samples
+        return ArraySampleSet(samples.take(indices))
 
     def faulty_outputs(self) -> Iterator[tuple[str, Iterator[ModelOutput]]]:
         """Yield what the model computes of validation samples with a standard fault, by the fault's name and strength.
@@ -81,7 +88,10 @@ class ScoreSamples:
     @torch.no_grad()
     def run(self, samples: SampleSet) -> Iterator[ModelOutput]:
         """Yield what the model computes of raw samples, batch by batch; what is served corrupted is, the same way each time."""
+        yield from map(self._autoencoder.run, self._served_inputs(samples))
+
+    def _served_inputs(self, samples: SampleSet) -> Iterator[torch.Tensor]:
         seed_generators(torch.device("cpu"), EVALUATION_SEED)
         for raw in iterate_batches(self._as_model_reads(samples)):
             clean, _ = self._autoencoder.split_target(self._autoencoder.normalise(raw))
-            yield self._autoencoder.run(self._autoencoder.serving_input(clean))
+            yield self._autoencoder.serving_input(clean)

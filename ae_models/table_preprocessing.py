@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.stats import norm
+from scipy.special import ndtr
 from torch import Tensor, nn
 
 from ae_models.sample_sets import SampleArray, SampleSet, as_sample_set
@@ -267,7 +267,7 @@ def _knot_places(scaling: str) -> npt.NDArray[np.float64]:
     if scaling == "quantile":
         return np.linspace(0, 1, _KNOTS)
     if scaling == "normal":
-        places = norm.cdf(np.linspace(-_NORMAL_REACH, _NORMAL_REACH, _KNOTS))
+        places = ndtr(np.linspace(-_NORMAL_REACH, _NORMAL_REACH, _KNOTS))
         return np.concatenate([[0.0], places[1:-1], [1.0]])
     return np.zeros(0)
 

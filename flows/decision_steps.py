@@ -20,6 +20,7 @@ from aeops.bundle.signing import read_private_key, signing_key
 from aeops.errors import DataError, UsageError
 from aeops.gate.documents import EvidenceDocument, compared_champion, is_accepted, refusal_reasons
 from aeops.gate.evidence import holdout_sha256, read_comparison, read_evidence, read_verdict, write_evidence
+from aeops.machine.child_process import PreloadedProcess
 from aeops.machine.scratch import ScratchFolder
 from aeops.machine.step_report import say_result
 from aeops.machine.stored_json import read_json
@@ -44,7 +45,6 @@ from flows.training_steps import (
     evidence_file,
     load_context,
     read_decided_evidence,
-    start_stage,
 )
 
 APPROVAL_WAIT_DAYS = 90  # that a suspended flow run waits for its answer; `ae approve` works after that, too
@@ -80,10 +80,14 @@ def repair_registry(recipe: str) -> None:
 
 
 @pipeline_step("compare", "compares the model with the champion on the same samples", retries=1)
-def compare_with_champion(recipe: str) -> dict[str, str]:
+def compare_with_champion(recipe: str, stage: PreloadedProcess) -> dict[str, str]:
     """Compare bundle/ with the champion's on the same test samples -> evidence.json.
 
     No stage of DVC, as the result depends on who is champion.
+
+    Args:
+        recipe: its name.
+        stage: the process of the stage compare.
 
     Returns:
         What the ledger records of the evidence.
@@ -96,7 +100,7 @@ def compare_with_champion(recipe: str) -> dict[str, str]:
         bundle = store.bundle_of(recipe, champion)
         arguments += ["--champion", str(bundle), "--champion-version", champion.version]
     arguments += ["--judged", str(count_holdout_uses(project, recipe)), "--out", str(output)]
-    start_stage(project, "compare", recipe, *arguments)
+    stage.run(arguments)
     comparison = read_comparison(output)
     if champion is None:
         say_result("no champion yet")

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from prefect import Flow, State, get_client
+from prefect.context import TagsContext
 from prefect.logging import get_run_logger
 from prefect.runtime import deployment, flow_run
 from prefect.states import Completed, Failed
@@ -38,7 +39,8 @@ def pipeline_flow(name: str, verb: str) -> Callable[[Callable[..., Any]], Pipeli
     """Decorate a function as a Prefect flow; its first parameter is the recipe.
 
     A run is named by verb, recipe and time. Where it fails, its last state has the message that the command line prints, and the
-    receivers of ae.yaml are told.
+    receivers of ae.yaml are told. The tags of a run are not those of its tasks: before a task that has some Prefect asks its
+    server for limits by them, which SQLite often refuses while the end of the last task is recorded, and tries again after 2 s.
 
     Args:
         name: of the flow, such as training.
@@ -52,7 +54,8 @@ def pipeline_flow(name: str, verb: str) -> Callable[[Callable[..., Any]], Pipeli
         @functools.wraps(function)
         def run_flow(recipe: str, *arguments: Any, **options: Any) -> Any:
             try:
-                return function(recipe, *arguments, **options)
+                with TagsContext(current_tags=set()):  # the tags of the run are not those of its tasks
+                    return function(recipe, *arguments, **options)
             except Exception as error:
                 note_outcome(recipe, f"it failed: {error}")
                 tell_failure(find_project(), recipe, f"{name} of {recipe}", error)

@@ -36,8 +36,10 @@ def recalibration(recipe: str) -> State[RunSummary]:
         with registering_steps.mlflow_run(recipe, data) as run:
             training_steps.calibrate_model(recipe)
             training_steps.evaluate_model(recipe)
-            training_steps.apply_gate(recipe)
-            evidence = decision_steps.compare_with_champion(recipe)
+            with training_steps.stage_ahead("compare", recipe) as comparison:
+                comparison.start()  # it imports while the gate is applied
+                training_steps.apply_gate(recipe)
+                evidence = decision_steps.compare_with_champion(recipe, comparison)
 
             version = registering_steps.register_version(recipe, run, data, evidence)
             reasons = decision_steps.decide_version(recipe, version, evidence)

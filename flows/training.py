@@ -63,8 +63,10 @@ def training(recipe: str) -> State[RunSummary] | State[ApprovalResult]:
                 training_steps.train_model(recipe, run)
                 training_steps.calibrate_model(recipe)
                 training_steps.evaluate_model(recipe)
-                training_steps.apply_gate(recipe)
-                evidence = decision_steps.compare_with_champion(recipe)
+                with training_steps.stage_ahead("compare", recipe) as comparison:
+                    comparison.start()  # it imports while the gate is applied
+                    training_steps.apply_gate(recipe)
+                    evidence = decision_steps.compare_with_champion(recipe, comparison)
 
                 version = registering_steps.register_version(recipe, run, data, evidence)
                 reasons = decision_steps.decide_version(recipe, version, evidence)

@@ -91,11 +91,6 @@ def load_context(recipe: str) -> tuple[Project, Recipe]:
     return project, checked
 
 
-def start_stage(project: Project, stage: str, recipe: str, *arguments: str) -> None:
-    log = stage_log(project, stage, recipe)
-    run_module([f"aeops.stages.{stage}", *arguments], root=project.root, home=project.home, log=log)
-
-
 def stage_log(project: Project, stage: str, recipe: str) -> Path:
     return project.logs / f"{stage}-{recipe}.log"
 

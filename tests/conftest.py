@@ -25,6 +25,7 @@ from forked_python import ADDRESS
 from shared_files import make_once, shared_folder
 
 from aeops.machine import child_process
+from aeops.machine.garbage_collection import collect_rarely
 from aeops.machine.network import find_free_port
 from aeops.machine.servers import TEMPORARY_SERVER, prefect_server_command, stop_server, wait_until_healthy
 from aeops.machine.source_files import PACKAGES
@@ -33,6 +34,7 @@ from aeops.registry.locations import relocate_paths
 
 # Two trainings at once share the cores: threads that wait must not spin. Set before torch loads, here and in children.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+gc.disable()  # until all tests are collected: half of that time would be collections
 # Tests that ask onnxruntime themselves, past the door that says so.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
@@ -64,11 +66,13 @@ UNMEASURED = (
     *("codec/test_compress.py", "data/test_memory.py", "data/test_sources.py", "data/test_stage_code.py", "data/test_swap.py"),
     *("data/test_validate.py", "evaluation/test_codes.py", "evaluation/test_comparison.py", "evaluation/test_evaluate_stage.py"),
     *("evaluation/test_false_alarms.py", "evaluation/test_kinds_of_samples.py"),
+    *("intake/test_killed_intake.py", "intake/test_object_store.py"),
 )
 
 
-# These folders and files share runs of whole pipelines and one Prefect server: all in one process.
+# These folders and files share runs of whole pipelines and one Prefect server: in one process or, as they take longest, in two.
 TOGETHER = ("pipeline", "monitoring/test_flow.py", "scoring/test_scoring_flow.py")
+FIRST_HALF = ("pipeline/test_approval.py", "pipeline/test_dvc_command.py", "pipeline/test_first_run.py")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -96,6 +100,8 @@ def pytest_collection_finish() -> None:
     """Take what the imports made out of garbage collection, which would look at millions of objects again and again."""
     gc.collect()
     gc.freeze()
+    gc.enable()
+    collect_rarely()
 
 
 @pytest.hookimpl
@@ -118,11 +124,11 @@ def _as_it_was() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def empty_prefect_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty database of Prefect, made once for all processes: its migrations take ten seconds. Servers take a copy."""
+    """An empty database of Prefect, made once for all processes. Servers take a copy."""
 
     def migrate(file: Path) -> None:
         settings = {"PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{file}", "PREFECT_HOME": str(file.parent / "p")}
-        command = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "-y"]
+        command = [sys.executable, "-m", "aeops.machine.prefect_database"]
         subprocess.run(command, env=os.environ | settings, check=True, capture_output=True)
 
     database = shared_folder(tmp_path_factory) / "empty-prefect.db"
@@ -210,13 +216,20 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group("together" if stays_together(item) else str(item.path)))
+            item.add_marker(pytest.mark.xdist_group(group_of(item)))
     items.sort(key=place)  # stable: within a file the order stays
 
 
 def short_name(item: pytest.Item) -> str:
     """Return the folder and the name of an item's file, as LONGEST and UNMEASURED name them."""
     return "/".join(item.path.parts[-2:])
+
+
+def group_of(item: pytest.Item) -> str:
+    """Return the name of the tests that one process runs one after the other: of a file, or of what stays together."""
+    if not stays_together(item):
+        return str(item.path)
+    return "together" if short_name(item) in FIRST_HALF else "together, second half"
 
 
 def stays_together(item: pytest.Item) -> bool:

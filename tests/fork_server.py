@@ -163,6 +163,7 @@ RUNNERS: dict[str, Callable[[Sequence[str]], None]] = {"module": run_module, "co
 def serve(listener: socket.socket) -> None:
     """Answer requests, each in a fork, until stdin is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the clients, and with them what they asked for
+    gc.disable()  # a sixth of the imports would be collections
     for name in LIBRARIES:
         importlib.import_module(name)
     from mlflow.utils import requirements_utils
@@ -170,6 +171,7 @@ def serve(listener: socket.socket) -> None:
     requirements_utils._init_modules_to_packages_map()  # of the metadata of all packages, which MLflow reads to save a model
     gc.collect()
     gc.freeze()
+    gc.enable()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no fork waits to be asked for its exit code
     while listener in select.select([listener, 0], [], [])[0]:
         connection, _ = listener.accept()

@@ -24,6 +24,7 @@ TARGETS = {
     "stack": (
         "tests/stack/test_whole_stack.py",
         "tests/stack/test_foreign_page.py",
+        "tests/stack/test_prefect_database.py",
         "tests/long/test_own_project.py",
         "tests/long/test_tour.py",
         "tests/pipeline/test_approval.py",
@@ -33,6 +34,7 @@ TARGETS = {
         "tests/pipeline/test_recalibrate.py",
     ),
     "kills": (
+        "tests/intake/test_killed_intake.py",
         "tests/long/test_kills.py",
         "tests/long/test_workers.py",
         "tests/pipeline/test_failing_run.py",
@@ -45,6 +47,7 @@ TARGETS = {
         "tests/registry/test_forgetting.py",
         "tests/registry/test_killed_registering.py",
         "tests/registry/test_power_cut.py",
+        "tests/scoring/test_day_files.py",
         "tests/scoring/test_killed_scoring.py",
         "tests/science/test_training.py",
         "tests/science/test_weight_hash_log.py",

@@ -106,6 +106,7 @@ def run_flow(project: Project, recipe: str, watch: "RunWatch", flow: str = "trai
     from aeops.machine.run_watch import CONTINUE_HINT, closing_step
     from aeops.machine.servers import mlflow_migrations, prefect_server
     from aeops.machine.terminal import print_progress
+    from aeops.registry.store import import_mlflow
     from aeops.stack.logs import connection_loss
     from aeops.stack.maintenance import cancel_own_runs, crash_dead_runs, own_process_tag
     from aeops.stack.prefect_api import PrefectApi
@@ -116,6 +117,7 @@ def run_flow(project: Project, recipe: str, watch: "RunWatch", flow: str = "trai
         from prefect.logging.handlers import APILogWorker
 
         run_recipe = getattr(import_module(f"flows.{flow}"), flow)
+        import_mlflow()  # while the server starts
         server.wait_until_ready()
         api = PrefectApi(server.access.api_url, server.access.credentials)
         for message in crash_dead_runs(api):

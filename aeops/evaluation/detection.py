@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtri
 from sklearn.metrics import average_precision_score
 
 from ae_models.conformal_thresholds import SplitConformalThreshold
@@ -145,7 +145,7 @@ def logit_interval(auroc: float, variance: float, level: float = 0.95) -> tuple[
     if variance == 0 or auroc in (0.0, 1.0):
         return auroc, auroc
     logit = math.log(auroc / (1 - auroc))
-    half_width = float(norm.ppf((1 + level) / 2)) * math.sqrt(variance) / (auroc * (1 - auroc))
+    half_width = float(ndtri((1 + level) / 2)) * math.sqrt(variance) / (auroc * (1 - auroc))
     return expit(logit - half_width), expit(logit + half_width)
 
 

@@ -1,7 +1,21 @@
 """DeLong's estimate of an AUROC and of its variance, with groups of dependent samples where there are any."""
 
 import numpy as np
-from scipy.stats import rankdata
+
+
+def average_ranks(values: np.ndarray) -> np.ndarray:
+    """Return the rank of each value, float64 (n,), 1 for the lowest; equal values have the mean of theirs.
+
+    One NaN makes all ranks NaN. It is `scipy.stats.rankdata`, which takes a second to load.
+
+    >>> average_ranks(np.array([3.0, 1.0, 3.0])).tolist()
+    [2.5, 1.0, 2.5]
+    """
+    if np.isnan(values).any():
+        return np.full(len(values), np.nan)
+    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    mean_ranks: np.ndarray = counts.cumsum() - (counts - 1) / 2
+    return mean_ranks[places]
 
 
 def structural_components(positive_scores: np.ndarray, negative_scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -17,8 +31,8 @@ def structural_components(positive_scores: np.ndarray, negative_scores: np.ndarr
         The share of negatives below each positive, (m,), and the share of positives above each negative, (n,).
     """
     m, n = len(positive_scores), len(negative_scores)
-    ranks = rankdata(np.concatenate([positive_scores, negative_scores]))
-    return (ranks[:m] - rankdata(positive_scores)) / n, 1 - (ranks[m:] - rankdata(negative_scores)) / m
+    ranks = average_ranks(np.concatenate([positive_scores, negative_scores]))
+    return (ranks[:m] - average_ranks(positive_scores)) / n, 1 - (ranks[m:] - average_ranks(negative_scores)) / m
 
 
 def estimate_auroc(positive_scores: np.ndarray, negative_scores: np.ndarray) -> tuple[float, float]:

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from operator import attrgetter, itemgetter
 
 import numpy as np
-from scipy.stats import norm, rankdata
+from scipy.special import ndtr, ndtri
 
 from ae_models.mappings import map_values
-from aeops.gate.auroc import grouped_variance, structural_components
+from aeops.gate.auroc import average_ranks, grouped_variance, structural_components
 from aeops.gate.documents import ComparisonRecord
 from aeops.gate.margins import Margin
 from aeops.recipe.gate_rules import AUROC, ERROR, MIN_GROUPS, POWER, Rule
@@ -126,7 +126,7 @@ class Estimate:
             return float(self.value <= bound)
         t = (self.value - bound) / self.standard_error
         if self.draws is None:
-            return float(norm.sf(t))
+            return float(ndtr(-t))
         return (1 + int((self._upper_draws >= t).sum())) / (1 + len(self.draws))
 
     def p_below(self, bound: float) -> float:
@@ -137,7 +137,7 @@ class Estimate:
             return float(self.value >= bound)
         t = (self.value - bound) / self.standard_error
         if self.draws is None:
-            return float(norm.cdf(t))
+            return float(ndtr(t))
         return (1 + int((self._lower_draws <= t).sum())) / (1 + len(self.draws))
 
     def interval(self, tail_probability: float) -> tuple[float, float]:
@@ -148,7 +148,7 @@ class Estimate:
         if self.standard_error == 0:
             return self.value, self.value
         if self.draws is None:
-            low = high = float(norm.isf(tail_probability))
+            low = high = -float(ndtri(tail_probability))
         else:
             high = float(np.quantile(self._upper_draws, 1 - tail_probability, method="higher"))
             low = -float(np.quantile(self._lower_draws, tail_probability, method="lower"))
@@ -605,7 +605,7 @@ def estimate_auroc_difference(champion: np.ndarray, challenger: np.ndarray, nove
         novelty_change - value, normal_change - value, group_codes[novelty], group_codes[~novelty], group_count
     )
     separable_pairs = 0
-    ranks_differ = not np.array_equal(rankdata(champion), rankdata(challenger))
+    ranks_differ = not np.array_equal(average_ranks(champion), average_ranks(challenger))
     if variance == 0 and new_novelty.min() == 1 and ranks_differ:
         separable_pairs = min(len(np.unique(group_codes[novelty])), len(np.unique(group_codes[~novelty])))
     return Estimate(

@@ -233,10 +233,17 @@ class PreloadedProcess:
         return self.child
 
     def run(self, arguments: Sequence[str]) -> str:
-        """Call the module's `main` with these arguments of its command line; returns and raises as `run_module` does."""
+        """Call the module's `main` with these arguments of its command line; returns and raises as `run_module` does.
+
+        The process ends with that: another call, such as that of a step that is tried again, starts a new one.
+        """
         child = self.start()
         child.arguments = [self.module, *arguments]
-        return child.wait(stdin_text=json.dumps(child.arguments) + "\n")
+        try:
+            return child.wait(stdin_text=json.dumps(child.arguments) + "\n")
+        finally:
+            child.close()
+            self.child = None
 
 
 def _copy_output(process: "subprocess.Popen[bytes]", log: Path, chunks: list[bytes]) -> None:

@@ -11,6 +11,7 @@ import json
 import runpy
 import sys
 
+from aeops.machine.garbage_collection import collect_rarely
 from aeops.machine.parent_process import die_with_parent
 
 PRELOAD_OPTION = "--preload"
@@ -25,6 +26,7 @@ def _run_preloaded(name: str) -> None:
 
 if __name__ == "__main__":
     die_with_parent()  # before the module imports what takes seconds
+    collect_rarely()
     sys.path.insert(0, "")
     if sys.argv[1] == PRELOAD_OPTION:
         _run_preloaded(sys.argv[2])

@@ -84,6 +84,15 @@ def other_registry_address() -> str | None:
     return address
 
 
+def import_mlflow() -> None:
+    """Import what `open_store` needs, which takes two seconds, ahead of it."""
+    configure_libraries()
+    from mlflow import MlflowClient as MlflowClient
+
+    if local_store_in_use():
+        from mlflow.store.tracking import sqlalchemy_store as sqlalchemy_store
+
+
 def open_store(project: Project) -> "Store":
     """Open the store that MLFLOW_TRACKING_URI names, else the project's own, created if there is none.
 

@@ -101,14 +101,13 @@ def migrate_databases(project: Project, lock: int) -> None:
 
 
 def _migrate_prefect(project: Project, lock: int) -> subprocess.CompletedProcess[str]:
-    """Migrate Prefect's database on one CPU, to which it binds this thread, too.
+    """Create or migrate Prefect's database on one CPU, to which it binds this thread, too.
 
-    Prefect's migrations pass tens of thousands of statements from one thread to another and wait for each: for 20 to 27 s
-    where the two are on different CPUs, for 14 s on one.
+    Prefect's migrations pass statements from one thread to another and wait for each, which is quicker on one CPU than on two.
     """
     if sys.platform == "linux":
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    return _run_migration(project, lock, ["prefect", "server", "database", "upgrade", "-y"])
+    return _run_migration(project, lock, ["aeops.machine.prefect_database"])
 
 
 def _run_migration(project: Project, lock: int, module: list[str]) -> subprocess.CompletedProcess[str]:

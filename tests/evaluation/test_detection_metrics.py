@@ -2,6 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 
 from aeops.errors import DataError
@@ -13,7 +14,7 @@ from aeops.evaluation.detection import (
     measure_lead,
     measure_ranking,
 )
-from aeops.gate.auroc import estimate_auroc
+from aeops.gate.auroc import average_ranks, estimate_auroc
 
 
 def scores(positives: int, negatives: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -38,6 +39,14 @@ def brute_force_delong(positives: np.ndarray, negatives: np.ndarray) -> tuple[fl
 @pytest.mark.parametrize(("positives", "negatives"), [(2, 3), (40, 70), (70, 40)])
 def test_delong_by_ranks_equals_delong_by_every_pair(positives, negatives):
     assert estimate_auroc(*scores(positives, negatives)) == pytest.approx(brute_force_delong(*scores(positives, negatives)))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("special", [0.0, np.inf, -np.inf, np.nan])
+def test_ranks_are_scipys(special: float, dtype: type) -> None:
+    values = np.random.default_rng(0).integers(0, 40, 100).astype(dtype)
+    values[7] = special
+    np.testing.assert_array_equal(average_ranks(values), rankdata(values))
 
 
 def test_auroc_is_scikit_learns():

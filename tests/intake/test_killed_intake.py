@@ -99,14 +99,21 @@ def take_in_and_die(project: NewProject, origin: str, log: Path, last: int | Non
         return Fork(work, cwd=project.root, env=dict(os.environ), stdout=file, stderr=file).wait()
 
 
-def check_all_kills(project: NewProject, origin: str, tmp_path: Path) -> None:
-    """Kill an intake at several moments, each in the same project, and go on with it."""
+def check_kills(project: NewProject, origin: str, tmp_path: Path, kill_step: int) -> None:
+    """Kill an intake at several moments, each in the same project, and go on with it.
+
+    Args:
+        project: that it works in.
+        origin: of the data.
+        tmp_path: gets a log.
+        kill_step: through the moments.
+    """
     log = tmp_path / "changes.log"
     assert take_in_and_die(project, origin, log, None) == 0, log.read_text()
     whole, recipe = tree(project.root), project.project.recipe_file("x").read_text()
     changes = int(log.read_text().splitlines()[-1])
     assert changes >= 3
-    for share in KILLS:
+    for share in KILLS[::kill_step]:
         remove_intake(project)
         assert take_in_and_die(project, origin, log, max(1, round(share * changes))) == -signal.SIGKILL, log.read_text()
         file, incoming = project.project.recipe_file("x"), project.project.incoming("x")
@@ -129,17 +136,17 @@ def remove_intake(project: NewProject) -> None:
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_what_is_there_after_a_kill_is_whole_and_the_same_command_goes_on(
-    project: NewProject, tmp_path: Path, source: str
+    project: NewProject, tmp_path: Path, source: str, kill_step: int
 ) -> None:
     SOURCES[source](tmp_path / source)
-    check_all_kills(project, str(tmp_path / source), tmp_path)
+    check_kills(project, str(tmp_path / source), tmp_path, kill_step)
 
 
 @pytest.mark.parametrize("scheme", ADDRESSES)
-def test_so_it_is_with_what_is_fetched_from_an_address(project: NewProject, tmp_path: Path, scheme: str) -> None:
+def test_so_it_is_with_what_is_fetched_from_an_address(project: NewProject, tmp_path: Path, scheme: str, kill_step: int) -> None:
     file = ADDRESSES[scheme]
     (tmp_path / "served").mkdir()
     SOURCES[file](tmp_path / "served" / file)
     with served(tmp_path / "served") as address:
         origin = f"{address}/{file}" if scheme == "http" else f"sqlite:///{tmp_path / 'served' / file}"
-        check_all_kills(project, origin, tmp_path)
+        check_kills(project, origin, tmp_path, kill_step)

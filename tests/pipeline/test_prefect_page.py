@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from monitored_project import make_project
-from prefect import get_client
+from prefect import get_client, tags
 from prefect.client.schemas.filters import FlowFilter, FlowFilterId, FlowRunFilter, FlowRunFilterId
 from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -92,3 +92,15 @@ def test_a_fault_of_ours_keeps_prefects_message_and_its_traceback(page: Page) ->
     run, _ = page(broken, ZeroDivisionError)
     assert run["state_name"] == "Failed"
     assert "ZeroDivisionError" in run["message"]
+
+
+def test_the_tags_of_a_run_are_not_those_of_its_steps(page: Page) -> None:
+    """Prefect waits for its server before each task that has tags."""
+
+    def tagged(recipe: str) -> int:
+        return 3
+
+    with tags("this-process"):
+        run, task = page(tagged)
+    assert run["tags"] == ["this-process"]
+    assert task["tags"] == []

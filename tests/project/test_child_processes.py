@@ -50,7 +50,9 @@ def test_one_that_was_started_ahead_tells_what_one_started_now_tells(
 def test_what_it_prints_is_returned_and_logged(ahead: Callable[[str], PreloadedProcess], tmp_path: Path) -> None:
     with ahead(STAGE) as stage:
         said = stage.run(["--help"])
+        said_again = stage.run(["--help"])  # as of a step that is tried again
     assert "Source -> incoming dataset." in said
+    assert said_again == said
     assert (tmp_path / "stage.log").read_text(encoding="utf-8") == said
 
 

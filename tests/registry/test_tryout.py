@@ -29,7 +29,8 @@ RULE = Rule(check="logged", milliseconds=60_000)
 # Runs aeops.registry.isolated_check in a fork for each line of JSON that it reads: as fresh as a new process in all but
 # foreign libraries, whose imports take seconds, and what MLflow looks up in all packages and in all of its migrations.
 WARM = """
-import functools, json, os, runpy, sys, traceback
+import functools, gc, json, os, runpy, sys, traceback
+gc.disable()  # a sixth of the imports would be collections
 for line in sys.stdin:
     asked = json.loads(line)
     if asked["packages"]:

