@@ -88,7 +88,7 @@ class CombinedScore(Score):
         places = tuple(index for index, _ in self._chosen_parts())
         part_scores = self.part_scores(output)
         score = part_scores.mean(1)
-        floor_columns = floor_places(places, self._floor_parts)
+        floor_columns = _floor_places(places, self._floor_parts)
         return torch.maximum(score, part_scores[:, floor_columns].mean(1)) if floor_columns else score
 
     def part_scores(self, output: ModelOutput) -> Tensor:
@@ -213,12 +213,12 @@ class CombinedScore(Score):
         return None
 
 
-def floor_places(places: tuple[int, ...], floor: tuple[int, ...]) -> list[int]:
+def _floor_places(places: tuple[int, ...], floor: tuple[int, ...]) -> list[int]:
     """Return where the parts of the floor stand among the parts at these places."""
     return [column for column, place in enumerate(places) if place in floor]
 
 
-def combine_scores(scores: npt.NDArray[np.float32], floor_columns: list[int]) -> npt.NDArray[np.float32]:
+def _combine_scores(scores: npt.NDArray[np.float32], floor_columns: list[int]) -> npt.NDArray[np.float32]:
     """Return the mean of the standardised scores (n, parts), at least that of the columns of the floor, if there are any."""
     mean: npt.NDArray[np.float32] = scores.mean(1)
     return np.maximum(mean, scores[:, floor_columns].mean(1)) if floor_columns else mean
@@ -250,10 +250,10 @@ def choose_parts(
 
     def power(places: tuple[int, ...]) -> float:
         if places not in powers:
-            columns, floor_columns = list(places), floor_places(places, floor)
-            normal_scores, separations = combine_scores(normal[:, columns], floor_columns), []
+            columns, floor_columns = list(places), _floor_places(places, floor)
+            normal_scores, separations = _combine_scores(normal[:, columns], floor_columns), []
             for scores in faulty.values():
-                separations.append(measure_separation(combine_scores(scores[:, columns], floor_columns), normal_scores))
+                separations.append(measure_separation(_combine_scores(scores[:, columns], floor_columns), normal_scores))
             powers[places] = float(np.mean(separations))
         return powers[places]
 

@@ -74,6 +74,7 @@ TARGETS = {
         "tests/data/test_series_datasets.py",
         "tests/evaluation/test_codes.py",
         "tests/evaluation/test_series_report.py",
+        "tests/evaluation/test_unlabelled_reports.py",
         "tests/science/test_every_pair.py",
         "tests/science/test_sample_sets_and_memory.py",
         "tests/science/test_sklearn.py",

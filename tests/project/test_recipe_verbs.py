@@ -108,7 +108,7 @@ def test_a_dry_run_shows_the_changed_lines_and_changes_nothing(up_to_date: Check
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert [line[0] for line in lines[:6]] == ["-", "+", "-", "+", "-", "+"]
-    assert "rows: 100}" in done.stdout
+    assert "rows: 100, tangents: true}" in done.stdout
     assert "train      runs: train.seed: 0 -> 3" in lines
     assert "score.scores.2.rows: 3000 -> 100" in done.stdout
     assert {path: path.read_bytes() for path in up_to_date.root.rglob("*") if path.is_file()} == before

@@ -1,25 +1,25 @@
 """After a power failure at any write, what the ledger says is there, and the same command ends as if nothing had happened."""
 
-import multiprocessing
+import os
 import shutil
 import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 
 import power_cut
 import pytest
-from champion_helpers import stored_bundle
+from fork_server import run_in_fork
 from power_cut import Operation, PowerCut
-from register_and_promote import EVIDENCE_FILE, register_and_promote
+from register_and_promote import EVIDENCE_FILE
 
-from ae_models.checksums import bundle_sha256, verify_bundle
 from aeops.project import Project
-from aeops.registry import ledger, promotion
 from aeops.registry.database import database_file
-from aeops.registry.store import open_store
 
-SCRIPT = Path(__file__).parents[1] / "register_and_promote.py"
+TESTS = Path(__file__).parents[1]
+SCRIPT = TESTS / "register_and_promote.py"
+CHECK = (
+    f"import runpy, sys; sys.path.insert(0, {str(TESTS)!r}); runpy.run_path('{TESTS}/check_after_cut.py', run_name='__main__')"
+)
 
 
 Recording = tuple[Project, Path, PowerCut, list[Operation]]
@@ -50,47 +50,8 @@ def chosen_cuts(operations: list[Operation], *, names_survive: bool, every_one: 
     return places if every_one else [places[len(places) // 3], places[2 * len(places) // 3], places[-1]]
 
 
-def require_what_the_ledger_says(project: Project, bundle: Path) -> None:
-    """What an entry of the ledger names is there, without any repair: version, bundle and evidence."""
-    entries = ledger.read_content(project, "digits").entries
-    if not entries:
-        return
-    store = open_store(project)
-    version = store.version("digits", entries[-1].version)
-    stored = stored_bundle(store, "digits", version.version)
-    verify_bundle(stored)
-    assert bundle_sha256(stored) == bundle_sha256(bundle) == version.tags["bundle_sha256"]
-    assert store.files(version.run_id) == [EVIDENCE_FILE]
-
-
-def repeat_and_check(project: Project, bundle: Path, was_finished: bool) -> None:
-    """After a cut: check what the ledger names, do the work again, and check that it is there once."""
-    require_what_the_ledger_says(project, bundle)
-    if was_finished:
-        assert promotion.find_problems(open_store(project), "digits") == []
-        assert len(ledger.read_entries(project, "digits")) == 1
-    register_and_promote(project, bundle)
-    store = open_store(project)
-    assert promotion.find_problems(store, "digits") == []
-    assert [version.version for version in store.versions("digits")] == ["1"]
-    assert [entry.event for entry in ledger.read_entries(project, "digits")] == ["promotion"]
-
-
-def report_failure(said: Path, project: Project, bundle: Path, was_finished: bool) -> None:
-    """Do `repeat_and_check`, and write how it failed: what a process of its own prints is lost under `-n`."""
-    try:
-        repeat_and_check(project, bundle, was_finished)
-    except BaseException:
-        said.write_text(traceback.format_exc(), encoding="utf-8")
-        raise
-
-
 @pytest.mark.timeout(3600)  # where it cuts everywhere, a process for each cut
-def test_registering_and_promoting_cut_at_any_write_ends_whole(
-    recorded: Recording, three_versions: Project, kill_step: int, tmp_path: Path
-) -> None:
-    said = tmp_path / "said"
-    assert three_versions  # asked for so that MLflow has registered once here: what it looks up then, no child has to
+def test_registering_and_promoting_cut_at_any_write_ends_whole(recorded: Recording, kill_step: int) -> None:
     project, bundle, folder, operations = recorded
     chosen = {survive: chosen_cuts(operations, names_survive=survive, every_one=kill_step == 1) for survive in (False, True)}
     checked_states: set[str] = set()
@@ -105,10 +66,7 @@ def test_registering_and_promoting_cut_at_any_write_ends_whole(
             checked_states.add(state)
             folder.restore(names_survive=names_survive)
             # MLflow keeps the database open, and the next cut replaces its file: so each is a process of its own.
-            check = multiprocessing.get_context("fork").Process(
-                target=report_failure, args=(said, project, bundle, number == max(places))
-            )
-            check.start()
-            check.join()
+            arguments = [str(project.root), str(bundle), *(["finished"] if number == max(places) else [])]
+            check = run_in_fork("code", CHECK, *arguments, cwd=project.root, env=os.environ)
             described = f"operation {number} of {len(operations)}, names {'survive' if names_survive else 'are lost'}"
-            assert check.exitcode == 0, f"cut after {described}: {said.read_text(encoding='utf-8')}"
+            assert check.returncode == 0, f"cut after {described}: exit code {check.returncode}, {check.stderr}"
