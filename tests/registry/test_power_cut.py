@@ -17,9 +17,12 @@ from aeops.registry.database import database_file
 
 TESTS = Path(__file__).parents[1]
 SCRIPT = TESTS / "register_and_promote.py"
-CHECK = (
-    f"import runpy, sys; sys.path.insert(0, {str(TESTS)!r}); runpy.run_path('{TESTS}/check_after_cut.py', run_name='__main__')"
-)
+# What checks a cut, for a fork of a process that has the libraries: the forks of this one died now and then, of its threads.
+CHECK = f"""
+import runpy, sys
+sys.path.insert(0, {str(TESTS)!r})
+runpy.run_path({str(TESTS / "check_after_cut.py")!r}, run_name="__main__")
+"""
 
 
 Recording = tuple[Project, Path, PowerCut, list[Operation]]
