@@ -79,12 +79,18 @@ def test_deskewed_digits_stand_upright() -> None:
 
 
 def test_a_target_is_met_where_the_whole_interval_lies_above_it() -> None:
-    assert "met" in anomaly_detection.verdict("digits", "auroc", spread([0.98, 0.981, 0.979]))
-    missed = anomaly_detection.verdict("digits", "auroc", spread([0.95, 0.951, 0.949]))
+    assert "met" in anomaly_detection.verdict(0.97, spread([0.98, 0.981, 0.979]))
+    missed = anomaly_detection.verdict(0.97, spread([0.95, 0.951, 0.949]))
     assert missed == " (target 0.97 missed)"
-    wide = anomaly_detection.verdict("digits", "auroc", spread([0.96, 0.985, 0.97]))
+    wide = anomaly_detection.verdict(0.97, spread([0.96, 0.985, 0.97]))
     assert wide == " (target 0.97 within the interval: not met)"
-    assert "one seed" in anomaly_detection.verdict("digits", "auroc", spread([0.99]))
+    assert "one seed" in anomaly_detection.verdict(0.97, spread([0.99]))
+    assert anomaly_detection.verdict(None, spread([0.99])) == ""
+    detectors = {
+        name: {"auroc": {"mean": mean}} for name, mean in (("knn", 0.9), ("local_hull_10", 0.93), ("local_hull_20", 0.92))
+    }
+    assert anomaly_detection.find_target("digits-all", "auroc", detectors) == 0.93
+    assert anomaly_detection.find_target("digits", "caught", detectors) == 0.4
 
 
 def test_the_readme_quotes_the_record() -> None:
