@@ -39,7 +39,7 @@ def pipeline_flow(name: str, verb: str) -> Callable[[Callable[..., Any]], Pipeli
     """Decorate a function as a Prefect flow; its first parameter is the recipe.
 
     A run is named by verb, recipe and time. Where it fails, its last state has the message that the command line prints, and the
-    receivers of ae.yaml are told. The tags of a run are not those of its tasks: before a task that has some Prefect asks its
+    receivers of ae.yaml are notified. The tags of a run are not those of its tasks: before a task that has some Prefect asks its
     server for limits by them, which SQLite often refuses while the end of the last task is recorded, and tries again after 2 s.
 
     Args:

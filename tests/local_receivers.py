@@ -11,6 +11,20 @@ from types import SimpleNamespace
 
 
 @contextmanager
+def served_by(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """Answer requests by a handler's class in threads of this process; yields the address, without a slash at its end."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextmanager
 def receiver(*statuses: int) -> Iterator[SimpleNamespace]:
     """A web server that answers with these codes, the last one again and again, and keeps what it was sent."""
     seen = SimpleNamespace(requests=[], address="")
@@ -26,16 +40,9 @@ def receiver(*statuses: int) -> Iterator[SimpleNamespace]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    seen.address = f"http://127.0.0.1:{server.server_port}/hook/secret-part"
-    try:
+    with served_by(Handler) as address:
+        seen.address = f"{address}/hook/secret-part"
         yield seen
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @contextmanager

@@ -79,7 +79,7 @@ def drop_outdated(folder: Path, now: datetime) -> None:
 
 
 def drop_answered(folder: Path, target: NotifyTarget, sent: Notification) -> None:
-    """Remove what waits of an incident that a receiver was just told to be resolved: it would open it again."""
+    """Remove what waits of an incident that was just reported to a receiver as resolved: it would open it again."""
     if sent.action != "resolve" or not sent.incident:
         return
     for notice in read_waiting(folder):

@@ -27,8 +27,8 @@ _DEFAULT_SETTINGS = {
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # seconds for a response to begin
 }
-# How often a thread of OpenMP looks for work before it sleeps. With libgomp's own 300,000 two trainings on two cores took more
-# than six times as long as with 10,000, with which one alone is as fast (docs/log.md).
+# How often a thread of OpenMP looks for work before it sleeps. With libgomp's own 300,000 a training on two cores that others
+# used as well took more than five times as long as with 10,000, with which one alone is as fast (docs/log.md).
 _SPIN_VARIABLE, _SPIN_COUNT = "GOMP_SPINCOUNT", "10000"
 _WAIT_VARIABLE = "OMP_WAIT_POLICY"  # a user's own word on the same; libgomp derives the count from it
 

@@ -3,14 +3,13 @@
 import json
 import re
 from datetime import UTC, datetime
-from pathlib import Path
 
 import jsonschema
 import pytest
 from local_receivers import mail_server, name_webhook, notices_of, receiver
-from monitored_project import ROOT, make_project
+from monitored_project import ROOT
 
-from aeops.alerts import formats, notices, sending
+from aeops.alerts import formats, notices
 from aeops.alerts.notices import OpenAlarms
 from aeops.alerts.receivers import page_link, read_receivers, report_problems, send, sent_file
 from aeops.cli.main import main
@@ -24,15 +23,6 @@ from aeops.recipe.project_settings import read_project_settings
 
 SECRET = "s3cret-word"
 ALARMS = OpenAlarms("digits", "3", {"scores": "they <moved>", "codes": "so did these"})
-
-
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
-    made = make_project(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("AE_HOME", raising=False)
-    monkeypatch.setattr(sending, "WAITS", (0.0, 0.0))
-    return made
 
 
 def settings(project: Project, *receivers: dict, **others: object) -> None:

@@ -6,20 +6,18 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from checkout import ROOT
-from local_receivers import mail_server, name_webhook, notices_of, receiver
-from monitored_project import make_project
+from local_receivers import mail_server, name_webhook, notices_of, receiver, served_by
 
 from aeops.alerts import notices, sending, waiting
 from aeops.alerts.notices import OpenAlarms
@@ -43,15 +41,6 @@ send(Project(root, root / ".ae"), notices.decided("digits", "4", "rollback", "Ad
 """
 
 
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
-    made = make_project(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("AE_HOME", raising=False)
-    monkeypatch.setattr(sending, "WAITS", (0.0, 0.0))
-    return made
-
-
 @contextmanager
 def killing_receiver() -> Iterator[SimpleNamespace]:
     """A web server that kills who sends the first request, and takes all later ones."""
@@ -68,16 +57,9 @@ def killing_receiver() -> Iterator[SimpleNamespace]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    seen.address = f"http://127.0.0.1:{server.server_port}/"
-    try:
+    with served_by(Handler) as address:
+        seen.address = f"{address}/"
         yield seen
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def waits(project: Project) -> list[str]:

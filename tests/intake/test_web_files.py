@@ -2,15 +2,15 @@
 
 import gzip
 import json
-import threading
 from collections.abc import Iterator
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import unquote
 
 import pytest
+from local_receivers import served_by
 
 from aeops.data.sources import remote
 from aeops.data.sources.stored_files import TAGS_FILE
@@ -62,16 +62,8 @@ def server() -> Iterator[SimpleNamespace]:
         def log_message(self, *_: object) -> None:
             pass
 
-    running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    state.address = f"http://127.0.0.1:{running.server_port}"
-    try:
+    with served_by(Handler) as state.address:
         yield state
-    finally:
-        running.shutdown()
-        thread.join()
-        running.server_close()
 
 
 def fetch(server: SimpleNamespace, home: Path, name: str = "rows.csv") -> Path:
