@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from ae_models.blur import gaussian_kernel
 from ae_models.errors import SpecError
 from ae_models.model_output import ModelOutput
+from ae_models.orientations import OrientationHistograms
 from ae_models.sample_sets import SampleArray
 from ae_models.score_interface import ENERGY_FLOOR, Score, log_energy, to_shares, to_vectors
 from ae_models.score_samples import ScoreSamples
@@ -50,10 +51,21 @@ class _BankScore(Score):
         super().__init__()
         self.space, self.energy, self.pool, self.rows, self.coreset = space, energy, pool, rows, coreset
         self.neighbours, self.level = neighbours, level
+        self.blur = blur
+        self.histograms: OrientationHistograms | None = None  # of space orientations, once the score is attached
         self.left_out = 0  # nearest rows that do not count: 1 while rows of the bank itself are scored
         self.register_buffer("kernel", gaussian_kernel(blur), persistent=False)
         for name in ("bank", "half_norms", "mean", "whitening", "samples"):
             self.register_buffer(name, torch.zeros(0))
+
+    def attach(self, autoencoder: "Autoencoder") -> None:
+        if self.space == "orientations":
+            self.histograms = OrientationHistograms(autoencoder.input_shape, self.blur, self.pool)
+
+    @property
+    def _attached_histograms(self) -> OrientationHistograms:
+        assert self.histograms is not None, "a score of orientations is attached to its model before it is used"
+        return self.histograms
 
     def forward(self, output: ModelOutput) -> Tensor:
         scores = []
@@ -61,29 +73,44 @@ class _BankScore(Score):
             compared = self._as_compared(vectors, view)
             nearest = self._nearest_rows(compared, view, self.neighbours + self.left_out)
             neighbours = self.bank[view][nearest[:, self.left_out :]]
-            scores.append(torch.log(self.squared_distance(compared, neighbours) + ENERGY_FLOOR))
+            scores.append(torch.log(self.squared_distance(compared, neighbours, output.inputs) + ENERGY_FLOOR))
             if self.energy:
                 # Of what is compared: with the energy of the input before its blur, digits are ranked worse.
                 scores[-1] = scores[-1] - self.energy * log_energy(compared)
         return torch.stack(scores).mean(0)
 
-    def residual(self, vectors: Tensor, neighbours: Tensor) -> Tensor:
-        """Return the vectors (n, numbers) less what is nearest of their nearest rows (n, k, numbers): (n, numbers)."""
+    def residual(self, vectors: Tensor, neighbours: Tensor, inputs: Tensor) -> Tensor:
+        """Return the vectors (n, numbers) less what is nearest of their nearest rows (n, k, numbers): (n, numbers).
+
+        The vectors are those of the inputs (n, *input_shape).
+        """
         raise NotImplementedError
 
-    def squared_distance(self, vectors: Tensor, neighbours: Tensor) -> Tensor:
+    def squared_distance(self, vectors: Tensor, neighbours: Tensor, inputs: Tensor) -> Tensor:
         """Return the squared length of the residual, (n,)."""
-        return self.residual(vectors, neighbours).square().sum(1)
+        return self.residual(vectors, neighbours, inputs).square().sum(1)
 
     @property
     def has_value_shares(self) -> bool:  # type: ignore[override]  # of distances between inputs alone
         return self.space == "input"
 
     def value_shares(self, output: ModelOutput) -> Tensor | None:
-        if self.space != "input":
+        return to_shares(self._residual_of_inputs(output)) if self.has_value_shares else None
+
+    @property
+    def has_pixel_map(self) -> bool:  # type: ignore[override]  # of histograms, each of which has a place
+        return self.space == "orientations"
+
+    def pixel_map(self, output: ModelOutput) -> Tensor | None:
+        """Return the squared residual of the histograms' cells as an image, (n, h, w), interpolated bilinearly."""
+        if not self.has_pixel_map:
             return None
+        return self._attached_histograms.to_map(self._residual_of_inputs(output).square())
+
+    def _residual_of_inputs(self, output: ModelOutput) -> Tensor:
         [vectors] = self._views(output)
-        return to_shares(self.residual(vectors, self.bank[0][self._nearest_rows(vectors, 0, self.neighbours)]))
+        neighbours = self.bank[0][self._nearest_rows(vectors, 0, self.neighbours)]
+        return self.residual(vectors, neighbours, output.inputs)
 
     def nearest(self, output: ModelOutput) -> Tensor:
         first_view = self._views(output)[0]
@@ -122,7 +149,7 @@ class _BankScore(Score):
 
     def _all_views(self, samples: ScoreSamples, indices: npt.NDArray[np.int64]) -> list[Tensor]:
         """Return the vectors of training samples, (rows, numbers), one tensor a view."""
-        if self.space == "input":
+        if self.space != "code":
             return [torch.cat(list(map(self._input_view, samples.inputs("train", indices))))]
         batches = map(self._views, samples.outputs("train", indices))
         return list(map(torch.cat, zip(*batches, strict=True)))
@@ -134,6 +161,8 @@ class _BankScore(Score):
         return (self._input_view(output.inputs),)
 
     def _input_view(self, inputs: Tensor) -> Tensor:
+        if self.space == "orientations":
+            return self._attached_histograms(inputs)
         return to_vectors(inputs, self.kernel, self.pool, self.level)
 
     def _as_compared(self, vectors: Tensor, view: int) -> Tensor:
@@ -151,12 +180,12 @@ class _BankScore(Score):
 class KnnScore(_BankScore):
     """log d^2 - energy log ||x||^2, with the distance d to the k-th nearest row of the bank (Ramaswamy et al. 2000).
 
-    x is the blurred and pooled input, less a share of its level, or the code.
+    x is the blurred and pooled input, less a share of its level; its histograms of gradient orientations; or the code.
 
     Args:
         distance: "kth", or "mean": the mean distance to the k nearest rows (Angiulli and Pizzuti 2002).
-        space: "input" or "code".
-        blur, energy, pool, level: of inputs, as the spec says.
+        space: "input", "orientations" or "code".
+        blur, energy, pool, level: as the spec says.
         rows: of the bank, at most.
         coreset: "random" or "k-centre".
         neighbours: k.
@@ -166,12 +195,12 @@ class KnnScore(_BankScore):
         super().__init__(**settings)
         self.distance = distance
 
-    def squared_distance(self, vectors: Tensor, neighbours: Tensor) -> Tensor:
+    def squared_distance(self, vectors: Tensor, neighbours: Tensor, inputs: Tensor) -> Tensor:
         # Of differences, as the products that found the rows have lost the digits of small distances.
         squared = (neighbours - vectors.unsqueeze(1)).square().sum(2)
         return squared.amax(1) if self.distance == "kth" else squared.sqrt().mean(1).square()
 
-    def residual(self, vectors: Tensor, neighbours: Tensor) -> Tensor:
+    def residual(self, vectors: Tensor, neighbours: Tensor, inputs: Tensor) -> Tensor:
         return vectors - neighbours[:, 0]
 
 
@@ -179,8 +208,8 @@ class LocalHullScore(_BankScore):
     """log ||r||^2 - energy log ||x||^2, with the residual r of x on the ridge-regularised affine hull of the nearest rows.
 
     With the mean m of the k rows and the matrix C of their differences to m, scaled so that its rows have a mean energy of one,
-    r = (x - m) - C^T a, and a solves (C C^T + ridge I) a = C (x - m). With tangents C also has the six of x and the six of m,
-    either group scaled likewise: what x and m become when they are moved a little (Simard et al. 1993).
+    r = (x - m) - C^T a, and a solves (C C^T + ridge I) a = C (x - m). With tangents C also has the six of x and the six of m (of
+    orientations those of x alone), either group scaled likewise: what they become when they are moved a little (Simard et al. 1993).
 
     Args:
         ridge: relative to the mean energy of the directions.
@@ -194,20 +223,26 @@ class LocalHullScore(_BankScore):
         self._shape: tuple[int, ...] = ()
 
     def attach(self, autoencoder: "Autoencoder") -> None:
+        super().attach(autoencoder)
         channels, *sides = autoencoder.input_shape
         self._shape = (channels, *(side // self.pool for side in sides))
 
-    def residual(self, vectors: Tensor, neighbours: Tensor) -> Tensor:
+    def residual(self, vectors: Tensor, neighbours: Tensor, inputs: Tensor) -> Tensor:
         centre = neighbours.mean(1)
         groups = [neighbours - centre.unsqueeze(1)]
         if self.tangents:
-            groups += [tangent_vectors(x.reshape(-1, *self._shape)) for x in (vectors, centre)]
-        directions = torch.cat([_scale_to_mean_energy_one(group) for group in groups], 1)
+            groups += self._tangents(vectors, centre, inputs)
+        directions = torch.cat(list(map(_scale_to_mean_energy_one, groups)), 1)
         offset = (vectors - centre).unsqueeze(1)
         gram = directions @ directions.transpose(1, 2)
         weights = solve_by_conjugate_gradients(gram, self.ridge, directions @ offset.transpose(1, 2), _SOLVER_STEPS)
         residual: Tensor = offset - weights.transpose(1, 2) @ directions
         return residual[:, 0]
+
+    def _tangents(self, vectors: Tensor, centre: Tensor, inputs: Tensor) -> list[Tensor]:
+        if self.space == "orientations":  # the mean of histograms is that of no image
+            return [self._attached_histograms.tangents(inputs)]
+        return [tangent_vectors(x.reshape(-1, *self._shape)) for x in (vectors, centre)]
 
 
 def _scale_to_mean_energy_one(directions: Tensor) -> Tensor:

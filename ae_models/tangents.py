@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["tangent_vectors"]
+__all__ = ["MOVES", "tangent_vectors"]
+
+MOVES = 6  # shifts along both axes, rotation, scale and shears
 
 
 def tangent_vectors(x: Tensor) -> Tensor:

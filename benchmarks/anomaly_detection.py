@@ -8,7 +8,7 @@
 - **mnist-oc**: one digit of MNIST's training images is normal, all 10,000 test images are scored; **mnist-oc-deskewed**: the same
   images, sheared upright by their moments.
 - **tiles**: benchmarks/anomaly_tiles.py, **nab**: benchmarks/anomaly_series.py, each with a record and a table of its own.
-- **mnist-adversarial**: MNIST's 8 is normal. The recipe's combination of scores with members that are plain, adversarial
+- **mnist-adversarial**: MNIST's 8 is normal. The mean of all of the recipe's scores, with members that are plain, adversarial
   autoencoders or GANomaly's.
 - **adbench-clean**, **adbench-dirty**: the estimators of ae_models.sklearn beside PyOD on tables (benchmarks/anomaly_tables.py).
 
@@ -49,7 +49,7 @@ from scipy.ndimage import affine_transform
 from table_detectors import DETECTORS
 
 from ae_models.fit import fit
-from ae_models.spec import AdversarialCodeCriticSpec, FitSpec, GanomalyCriticSpec, NoCriticSpec
+from ae_models.spec import AdversarialCodeCriticSpec, CombinedScoreSpec, FitSpec, GanomalyCriticSpec, NoCriticSpec
 from aeops.bundle.detector import Detector
 from aeops.data.splits import draw_split
 from aeops.data.statistics import sample_sha256
@@ -196,7 +196,7 @@ def measure_task(task: Task, recipe: Recipe, seeds: int, folder: Path) -> None:
         print(file.stem, flush=True)
     for variant in task.variants:
         for seed in range(seeds):
-            spec = variant_spec(recipe.fit, variant, seed)
+            spec = variant_spec(recipe.fit, task, variant, seed)
             file = cell_file(folder, task, variant, spec.to_dict())
             if not file.is_file():
                 cell = measure_model(task, variant, spec)
@@ -208,14 +208,19 @@ def baseline_settings(recipe: Recipe) -> dict[str, Any]:
     return {"pca_components": recipe.evaluate.pca_components, "neighbours": recipe.evaluate.neighbours, "rate": RATE}
 
 
-def variant_spec(spec: FitSpec, variant: str, seed: int) -> FitSpec:
+def variant_spec(spec: FitSpec, task: Task, variant: str, seed: int) -> FitSpec:
     """Return the recipe's settings with another critic and seed, and one thread: other bits of the same method.
 
-    Members take the seeds after it, so groups do not overlap.
+    Members take the seeds after it, so groups do not overlap. Where variants are compared, all scores go in: of those that need no
+    network alone, all variants would be one.
     """
     model = dataclasses.replace(spec.model, critic=CRITICS[variant])
     train = dataclasses.replace(spec.train, seed=seed * spec.train.members, threads=THREADS)
-    return dataclasses.replace(spec, model=model, train=train)
+    score = spec.score
+    if len(task.variants) > 1:
+        assert isinstance(score, CombinedScoreSpec), "the recipe combines scores"
+        score = dataclasses.replace(score, choose="all", networks_only_raise=False)
+    return dataclasses.replace(spec, model=model, score=score, train=train)
 
 
 def measure_baselines(task: Task, recipe: Recipe, treatment: ResidualTreatment) -> list[Cell]:
@@ -293,7 +298,7 @@ def read_cells(folder: Path, recipe: Recipe, protocols: Sequence[str], seeds: in
             files = [cell_file(folder, task, "baselines", dataclasses.asdict(treatment) | baseline_settings(recipe))]
             for variant in task.variants:
                 for seed in range(seeds):
-                    files.append(cell_file(folder, task, variant, variant_spec(recipe.fit, variant, seed).to_dict()))
+                    files.append(cell_file(folder, task, variant, variant_spec(recipe.fit, task, variant, seed).to_dict()))
             for file in filter(Path.is_file, files):
                 cells += [Cell(**document) for document in json.loads(file.read_text(encoding="utf-8"))]
     return cells

@@ -10,7 +10,9 @@ from ae_models.spec.training import TrainSpec
 
 __all__ = ["KnnScoreSpec", "LocalHullScoreSpec", "compared_input_errors"]
 
-_INPUT_ONLY = ("blur", "energy", "pool", "level")  # settings of distances between inputs
+# Settings that a space has no use for.
+_UNUSED_SETTINGS = {"input": (), "orientations": ("energy", "level"), "code": ("blur", "energy", "pool", "level")}
+_LEAST_CELL = 2  # pixels a side of a histogram's cell
 
 
 @dataclass(frozen=True)
@@ -18,10 +20,12 @@ class _BankSpec:
     """Settings that bank scores share.
 
     Attributes:
-        space: the vectors that are compared: inputs, or codes, whitened by the training samples.
-        blur: of inputs: standard deviation of a Gaussian in pixels (steps, in a series); 0: none.
+        space: the vectors that are compared: inputs; of images their histograms of gradient orientations, which do without the
+            level, the contrast and the exact place of an edge (Dalal and Triggs 2005); or codes, whitened by the training samples.
+        blur: of inputs and orientations: standard deviation of a Gaussian in pixels (steps, in a series); 0: none.
         energy: of inputs: share of log ||x||^2 that is subtracted, with the blurred input x.
-        pool: of inputs: pixels a side (steps) of which the mean is taken after the blur, for a smaller bank; 1: none.
+        pool: of inputs: pixels a side (steps) of which the mean is taken after the blur, for a smaller bank; 1: none. Of
+            orientations: pixels a side of a histogram's cell, 2 or more.
         level: of inputs: share of each channel's mean over the sample that is subtracted; with 1 samples of one shape at two
             levels are alike.
         rows: training samples in the bank, at most.
@@ -30,7 +34,7 @@ class _BankSpec:
     """
 
     supported_inputs: ClassVar[tuple[str, ...]] = INPUT_KINDS
-    space: str = bounded_field("input", one_of=("input", "code"))
+    space: str = bounded_field("input", one_of=("input", "orientations", "code"))
     blur: float = bounded_field(0.0, low=0.0, high=16.0)
     energy: float = bounded_field(0.0, low=0.0, high=1.0)
     pool: int = bounded_field(1, low=1, high=64)
@@ -43,12 +47,17 @@ class _BankSpec:
         messages = []
         if neighbours > self.rows:
             messages.append(f"neighbours is {neighbours} and rows is {self.rows}: the bank needs a row for each neighbour")
-        changed = [name for name in _INPUT_ONLY if getattr(self, name) != _BankSpec.__dataclass_fields__[name].default]
-        if self.space != "input" and changed:
-            messages.append(f"{' and '.join(changed)} are of distances between inputs, and space is {self.space}: leave them out")
+        unused = _UNUSED_SETTINGS[self.space]
+        changed = [name for name in unused if getattr(self, name) != _BankSpec.__dataclass_fields__[name].default]
+        if changed:
+            messages.append(f"space {self.space} has no use for {' and '.join(changed)}: leave them out")
+        if self.space == "orientations" and self.pool < _LEAST_CELL:
+            messages.append(f"pool is {self.pool}, expected {_LEAST_CELL} or more with space orientations: the side of a cell in pixels")
         return messages
 
     def compatibility_errors(self, model: AutoencoderConfig, input_spec: InputSpec, train: TrainSpec) -> list[str]:
+        if self.space == "orientations" and input_spec.kind != IMAGE:
+            return [f"expected space input or code for input.kind {input_spec.kind}, got orientations: they are of images"]
         if self.space != "input":
             return []
         if input_spec.kind not in VECTOR_KINDS:
@@ -99,8 +108,8 @@ class LocalHullScoreSpec(_BankSpec):
 
     def validation_errors(self) -> list[str]:
         messages = self.shared_errors(self.neighbours)
-        if self.tangents and self.space != "input":
-            messages.append(f"tangents are of inputs, and space is {self.space}: leave them out")
+        if self.tangents and self.space == "code":
+            messages.append(f"space {self.space} has no use for tangents: leave them out")
         return messages
 
     def compatibility_errors(self, model: AutoencoderConfig, input_spec: InputSpec, train: TrainSpec) -> list[str]:

@@ -67,12 +67,12 @@ class CombinedScoreSpec:
             messages.append(f"expected 2 scores or more, got {len(self.scores)}: name a single score itself")
         if self.choose == "networks-by-power" and not any(self.needs_no_network):
             messages.append(
-                "choose is networks-by-power, expected pca-residual, or knn or local-hull with space input, among the scores"
+                "choose is networks-by-power, expected pca-residual, or knn or local-hull without space code, among the scores"
             )
         if self.networks_only_raise and len(set(self.needs_no_network)) < 2:
             messages.append(
-                "networks_only_raise is set, expected a score that needs no network (pca-residual, or knn or local-hull with "
-                "space input) and one that needs one"
+                "networks_only_raise is set, expected a score that needs no network (pca-residual, or knn or local-hull "
+                "without space code) and one that needs one"
             )
         repeated = sorted({score.kind for score in self.scores if self.scores.count(score) > 1})
         if repeated:
@@ -91,7 +91,7 @@ class CombinedScoreSpec:
 
 
 def _needs_no_network(score: SingleScoreSpec) -> bool:
-    is_bank_of_inputs = isinstance(score, KnnScoreSpec | LocalHullScoreSpec) and score.space == "input"
+    is_bank_of_inputs = isinstance(score, KnnScoreSpec | LocalHullScoreSpec) and score.space != "code"
     return is_bank_of_inputs or isinstance(score, PcaResidualScoreSpec)
 
 
