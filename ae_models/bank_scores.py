@@ -162,7 +162,8 @@ class _BankScore(Score):
 
     def _input_view(self, inputs: Tensor) -> Tensor:
         if self.space == "orientations":
-            return self._attached_histograms(inputs)
+            vectors: Tensor = self._attached_histograms(inputs)
+            return vectors
         return to_vectors(inputs, self.kernel, self.pool, self.level)
 
     def _as_compared(self, vectors: Tensor, view: int) -> Tensor:
@@ -209,7 +210,7 @@ class LocalHullScore(_BankScore):
 
     With the mean m of the k rows and the matrix C of their differences to m, scaled so that its rows have a mean energy of one,
     r = (x - m) - C^T a, and a solves (C C^T + ridge I) a = C (x - m). With tangents C also has the six of x and the six of m (of
-    orientations those of x alone), either group scaled likewise: what they become when they are moved a little (Simard et al. 1993).
+    orientations those of x alone), each group scaled likewise: how they change when moved a little (Simard et al. 1993).
 
     Args:
         ridge: relative to the mean energy of the directions.

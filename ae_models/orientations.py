@@ -59,7 +59,7 @@ class OrientationHistograms(nn.Module):
     def tangents(self, x: Tensor) -> Tensor:
         """Return how the vectors change when the images are moved a little, as `tangent_vectors` moves them: (n, 6, numbers).
 
-        They are differences to images that are moved by half a pixel (at the end of the longer side, where a move grows towards it).
+        They are differences to images that are moved by half a pixel, where a move grows towards the sides at their ends.
         """
         smooth = self._blur(x)
         moves = tangent_vectors(smooth).reshape(-1, self.channels, self.height, self.width)

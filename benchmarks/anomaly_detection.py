@@ -211,8 +211,8 @@ def baseline_settings(recipe: Recipe) -> dict[str, Any]:
 def variant_spec(spec: FitSpec, task: Task, variant: str, seed: int) -> FitSpec:
     """Return the recipe's settings with another critic and seed, and one thread: other bits of the same method.
 
-    Members take the seeds after it, so groups do not overlap. Where variants are compared, all scores go in: of those that need no
-    network alone, all variants would be one.
+    Members take the seeds after it, so groups do not overlap. Where variants are compared, all scores go in: without those
+    that need a network all variants would be one.
     """
     model = dataclasses.replace(spec.model, critic=CRITICS[variant])
     train = dataclasses.replace(spec.train, seed=seed * spec.train.members, threads=THREADS)

@@ -20,8 +20,8 @@ class _BankSpec:
     """Settings that bank scores share.
 
     Attributes:
-        space: the vectors that are compared: inputs; of images their histograms of gradient orientations, which do without the
-            level, the contrast and the exact place of an edge (Dalal and Triggs 2005); or codes, whitened by the training samples.
+        space: the vectors that are compared: inputs; of images their histograms of gradient orientations, which do without
+            level, contrast and the exact place of an edge (Dalal and Triggs 2005); or codes, whitened by the training samples.
         blur: of inputs and orientations: standard deviation of a Gaussian in pixels (steps, in a series); 0: none.
         energy: of inputs: share of log ||x||^2 that is subtracted, with the blurred input x.
         pool: of inputs: pixels a side (steps) of which the mean is taken after the blur, for a smaller bank; 1: none. Of
@@ -52,7 +52,9 @@ class _BankSpec:
         if changed:
             messages.append(f"space {self.space} has no use for {' and '.join(changed)}: leave them out")
         if self.space == "orientations" and self.pool < _LEAST_CELL:
-            messages.append(f"pool is {self.pool}, expected {_LEAST_CELL} or more with space orientations: the side of a cell in pixels")
+            messages.append(
+                f"pool is {self.pool}, expected {_LEAST_CELL} or more with space orientations: the side of a cell in pixels"
+            )
         return messages
 
     def compatibility_errors(self, model: AutoencoderConfig, input_spec: InputSpec, train: TrainSpec) -> list[str]:

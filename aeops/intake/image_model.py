@@ -40,17 +40,19 @@ def image_validate_section(count: int, values: ValueRange, bad_share: float) -> 
     )
 
 
-HULL = {"kind": "local-hull", "neighbours": 20, "ridge": 0.3, "energy": 0.5, "blur": 1}
+HULL = {"kind": "local-hull", "neighbours": 20, "ridge": 0.3}
+BANK_ROWS = 3000  # at most
+MOST_CELLS = 12  # of histograms along the longer side of an image
+LEAST_CELL = 4  # pixels
 
 
 def model_sections(shape: Sequence[int], train_count: int) -> list[Entry]:
     """Return the sections model and score, by the size of a sample."""
     channels, height, width = shape
-    if height * width <= DENSE_PIXELS:
+    if _is_small(shape):
         size, is_map, reason = 16 if channels == 1 else 32, False, "small images: one code of the whole image"
     else:
         size, is_map, reason = 2 * (height // 4) * (width // 4), True, "two numbers for each place of 4 x 4 pixels"
-    hull_rows = min(3000, train_count)
     return [
         Entry(
             "model",
@@ -70,16 +72,28 @@ def model_sections(shape: Sequence[int], train_count: int) -> list[Entry]:
                     "choose", "by-power", "which of these go in is chosen by injected faults, without a label (docs/scores.md)"
                 ),
                 Entry("networks_only_raise", True, "a network may rebuild what is simpler than its training samples"),
-                Entry(
-                    "scores",
-                    [
-                        Entry("", {"kind": "normalised-residual", "energy": 0.5, "blur": 1}),
-                        Entry("", {"kind": "disagreement", "energy": 0.5, "blur": 1}),
-                        Entry("", HULL | {"rows": hull_rows, "tangents": True}, "small moves of an image are no difference"),
-                    ],
-                ),
+                Entry("scores", _score_entries(shape, min(BANK_ROWS, train_count))),
             ],
         ),
+    ]
+
+
+def _is_small(shape: Sequence[int]) -> bool:
+    return math.prod(shape[1:]) <= DENSE_PIXELS
+
+
+def _score_entries(shape: Sequence[int], rows: int) -> list[Entry]:
+    """Return the scores among which a calibration chooses: of the networks, of pixels and of the directions of edges."""
+    pixels = HULL | {"energy": 0.5, "blur": 1, "rows": rows, "tangents": True}
+    cell = max(LEAST_CELL, math.ceil(max(shape[1:]) / MOST_CELLS))
+    edges = HULL | {"space": "orientations", "blur": 0.7 if _is_small(shape) else 0, "pool": cell, "rows": rows}
+    if _is_small(shape):
+        edges["tangents"] = True
+    return [
+        Entry("", {"kind": "normalised-residual", "energy": 0.5, "blur": 1}),
+        Entry("", {"kind": "disagreement", "energy": 0.5, "blur": 1}),
+        Entry("", pixels, "small moves of an image are no difference"),
+        Entry("", edges, f"directions of edges, in cells of {cell} pixels: level and contrast are no difference"),
     ]
 
 

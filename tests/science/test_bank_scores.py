@@ -17,6 +17,7 @@ from ae_models.bank_scores import KnnScore, LocalHullScore, choose_k_centres, so
 from ae_models.bundle import load_bundle
 from ae_models.calibration import calibrate
 from ae_models.errors import SpecError
+from ae_models.orientations import OrientationHistograms
 from ae_models.sample_sets import ArraySampleSet, SampleRoles
 from ae_models.score_interface import ENERGY_FLOOR
 from ae_models.score_samples import ScoreSamples
@@ -27,6 +28,7 @@ CONTENT = "0" * 64
 INPUT = InputSpec("image", (1, 28, 28), 0, 255)
 INPUT_SPACE = {"space": "input", "blur": 1.0, "energy": 0.5, "pool": 1, "rows": 1000, "coreset": "random"}
 CODE_SPACE = {**INPUT_SPACE, "space": "code", "blur": 0.0, "energy": 0.0}
+ORIENTATIONS = {**INPUT_SPACE, "space": "orientations", "blur": 0.7, "energy": 0.0, "pool": 4}
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +156,50 @@ def test_with_tangents_a_shifted_sample_is_less_of_a_novelty(
     assert rise[True] < rise[False] / 2, rise
 
 
+def orientation_hull(autoencoder: Autoencoder, **settings: Any) -> LocalHullScore:
+    score = LocalHullScore(neighbours=20, ridge=0.3, **ORIENTATIONS, **settings)
+    score.attach(autoencoder)
+    return score
+
+
+def test_a_hull_of_orientations_is_the_ridge_regression_in_numpy(
+    autoencoder: Autoencoder, samples: ScoreSamples, digits: np.ndarray
+) -> None:
+    histograms = OrientationHistograms((1, 28, 28), 0.7, 4)
+    inputs = torch.from_numpy(digits[:384].astype(np.float32) / 255)
+    vectors, tangents = histograms(inputs).double().numpy(), histograms.tangents(inputs).double().numpy()
+    bank, energies = vectors[:320], []
+    for vector, moves in zip(vectors[320:], tangents[320:], strict=True):
+        nearest = bank[np.argsort(((bank - vector) ** 2).sum(1))[:20]]
+        groups = (nearest - nearest.mean(0), moves)
+        directions = np.concatenate([group / np.sqrt((group**2).sum(1).mean()) for group in groups])
+        offset = vector - nearest.mean(0)
+        weights = np.linalg.solve(directions @ directions.T + 0.3 * np.eye(26), directions @ offset)
+        energies.append(((offset - weights @ directions) ** 2).sum())
+    actual = scored(orientation_hull(autoencoder, tangents=True), samples)
+    np.testing.assert_allclose(actual, np.log(np.array(energies) + ENERGY_FLOOR), rtol=1e-3, atol=1e-3)
+
+
+def test_a_hull_of_orientations_shows_where_an_image_is_odd(
+    autoencoder: Autoencoder, samples: ScoreSamples, digits: np.ndarray
+) -> None:
+    """A white square in a corner, where no digit has ink: the map is highest there, and the score rises."""
+    score = orientation_hull(autoencoder)
+    score.fit(samples)
+    assert score.has_pixel_map
+    odd = digits[320:330].astype(np.float32).copy()
+    odd[:, :, 18:26, 1:9] = 255
+    with torch.no_grad():
+        before, after = (autoencoder.run(torch.from_numpy(x / 255)) for x in (digits[320:330].astype(np.float32), odd))
+        assert (score(after) > score(before)).all()
+        pixel_map = score.pixel_map(after)
+    assert pixel_map is not None
+    for place in pixel_map.flatten(1).argmax(1).tolist():
+        row, column = divmod(place, 28)
+        assert 15 <= row < 28
+        assert column < 12
+
+
 def test_codes_are_compared_after_whitening(samples: ScoreSamples) -> None:
     codes = {
         role: np.concatenate([output.latent.detach().numpy() for output in samples.outputs(role)])
@@ -256,6 +302,8 @@ def test_fewer_training_samples_than_neighbours_are_refused(autoencoder: Autoenc
         LocalHullScoreSpec(blur=1.0, energy=0.5, rows=100, coreset="k-centre", level=1.0),
         LocalHullScoreSpec(space="code"),
         LocalHullScoreSpec(blur=1.0, energy=0.5, tangents=True),
+        LocalHullScoreSpec(space="orientations", blur=0.7, pool=4, tangents=True),
+        KnnScoreSpec(space="orientations", pool=5),
     ],
 )
 def test_a_bundle_scores_as_its_graph_and_is_the_same_each_time(
@@ -270,7 +318,7 @@ def test_a_bundle_scores_as_its_graph_and_is_the_same_each_time(
     loaded = load_bundle(tmp_path / "bundle")
     session = onnxruntime.InferenceSession(str(tmp_path / "bundle" / "model.onnx"), providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
-    assert names[-1] == "nearest"
+    assert names[5:] == (["nearest", "pixel_map"] if score.space == "orientations" else ["nearest"])
     for rows in (1, 70):
         raw = digits[384 : 384 + rows].astype(np.float32)
         expected = dict(zip(names, loaded.scorer(torch.from_numpy(raw)), strict=True))
@@ -288,11 +336,16 @@ def test_a_bundle_scores_as_its_graph_and_is_the_same_each_time(
     ("settings", "message"),
     [
         ({"kind": "knn", "neighbours": 50, "rows": 20}, "neighbours is 50 and rows is 20"),
-        ({"kind": "knn", "space": "code", "blur": 1.0, "energy": 0.5}, "blur and energy are of distances between inputs"),
-        ({"kind": "knn", "space": "code", "level": 1.0}, "level are of distances between inputs"),
+        (
+            {"kind": "knn", "space": "code", "blur": 1.0, "energy": 0.5},
+            "space code has no use for blur and energy: leave them out",
+        ),
+        ({"kind": "knn", "space": "code", "level": 1.0}, "space code has no use for level: leave them out"),
+        ({"kind": "knn", "space": "orientations", "pool": 4, "energy": 0.5}, "space orientations has no use for energy: leave"),
+        ({"kind": "local-hull", "space": "orientations"}, "pool is 1, expected 2 or more with space orientations"),
         ({"kind": "local-hull", "pool": 3}, "pool is 3, and does not divide the sides [28, 28]"),
-        ({"kind": "local-hull", "space": "pixels"}, "expected input or code, got 'pixels'"),
-        ({"kind": "local-hull", "space": "code", "tangents": True}, "tangents are of inputs, and space is code: leave them out"),
+        ({"kind": "local-hull", "space": "pixels"}, "expected input, orientations or code, got 'pixels'"),
+        ({"kind": "local-hull", "space": "code", "tangents": True}, "space code has no use for tangents: leave them out"),
         ({"kind": "denoising"}, "denoising needs a model trained on noise, with model.corrupt gaussian, got none"),
     ],
 )
@@ -310,6 +363,13 @@ def test_tangents_are_of_images(kind: str, spec: FitSpec) -> None:
     assert f"expected no tangents for input.kind {kind}: they are moves of an image" in LocalHullScoreSpec(
         tangents=True
     ).compatibility_errors(spec.model, other, spec.train)
+
+
+@pytest.mark.parametrize("kind", ["series", "table", "text"])
+def test_orientations_are_of_images(kind: str, spec: FitSpec) -> None:
+    for score in (KnnScoreSpec(space="orientations", pool=4), LocalHullScoreSpec(space="orientations", pool=4)):
+        messages = score.compatibility_errors(spec.model, InputSpec(kind, (1, 48), 0, 255), spec.train)
+        assert messages == [f"expected space input or code for input.kind {kind}, got orientations: they are of images"]
 
 
 @pytest.fixture

@@ -249,4 +249,6 @@ def test_a_score_of_the_network_comes_in_only_where_it_adds_clearly_to_those_tha
 
 def test_networks_by_power_needs_a_score_without_a_network() -> None:
     spec = CombinedScoreSpec((NormalisedResidualScoreSpec(), KnnScoreSpec("code")), "networks-by-power")
-    assert any("expected pca-residual, or knn or local-hull with space input," in message for message in spec.validation_errors())
+    assert any(
+        "expected pca-residual, or knn or local-hull without space code," in message for message in spec.validation_errors()
+    )
