@@ -55,6 +55,8 @@ def list_scores(bank: int) -> dict[str, tuple[ScoreSpec, int]]:
     """Return each measured score and its number of members, by a name for the table."""
     hull = LocalHullScoreSpec(rows=bank, **INPUTS)
     moved_hull = LocalHullScoreSpec(rows=bank, tangents=True, **INPUTS)
+    edge_hull = LocalHullScoreSpec(space="orientations", rows=bank, blur=0.7, pool=4)
+    moved_edge_hull = dataclasses.replace(edge_hull, tangents=True)
     disagreement = DisagreementScoreSpec(**INPUTS)
     return {
         "normalised-residual": (RESIDUAL, 1),
@@ -63,11 +65,17 @@ def list_scores(bank: int) -> dict[str, tuple[ScoreSpec, int]]:
         f"knn of codes, {bank:,} rows": (KnnScoreSpec(space="code", rows=bank), 1),
         f"local-hull of inputs, {bank:,} rows": (hull, 1),
         f"local-hull of inputs, {bank:,} rows, with tangents": (moved_hull, 1),
+        f"local-hull of orientations, {bank:,} rows": (edge_hull, 1),
+        f"local-hull of orientations, {bank:,} rows, with tangents": (moved_edge_hull, 1),
         f"local-hull of codes, {bank:,} rows": (LocalHullScoreSpec(space="code", rows=bank), 1),
         f"patch-bank, {bank:,} rows": (PatchBankScoreSpec(rows=bank, coreset="random"), 1),
         "normalised-residual, 4 members": (RESIDUAL, 4),
         "disagreement, 4 members": (disagreement, 4),
-        "residual + disagreement + hull with tangents, 4 members": (CombinedScoreSpec((RESIDUAL, disagreement, moved_hull)), 4),
+        "both hulls with tangents": (CombinedScoreSpec((moved_hull, moved_edge_hull)), 2),
+        "residual + disagreement + both hulls, 2 members": (
+            CombinedScoreSpec((RESIDUAL, disagreement, moved_hull, moved_edge_hull)),
+            2,
+        ),
     }
 
 
