@@ -18,6 +18,7 @@ from aeops.kinds.results import AreaShare, Explanation, ScoredPart
 MAX_EXPLAINED_SAMPLES = 1024  # at once: each takes as long as a hundred scores
 NAMED_PARTS = 3  # of a score, and tokens of a text, in a sentence
 SHORT_NAMES = {"normalised-residual": "residual"}  # of parts of a score, where the kind is long
+SPACE_NAMES = {"(input)": "of inputs", "(orientations)": "of edges", "(code)": "of codes"}  # what parts of one kind compare
 AXIS_NAMES = {1: ("steps",), 2: ("rows", "columns")}  # by the number of axes of a sample's channel
 # Below the parts, wherever they are shown.
 PARTS_UNIT = (
@@ -29,7 +30,7 @@ PARTS_UNIT = (
 def short_part_name(name: str) -> str:
     """Return the name of a part of a score as sentences and figures have it."""
     kind, separator, settings = name.partition(" ")
-    return f"{SHORT_NAMES.get(kind, kind)}{separator}{settings}"
+    return f"{SHORT_NAMES.get(kind, kind)}{separator}{SPACE_NAMES.get(settings, settings)}"
 
 
 def describe_explanation(explanation: Explanation) -> str:
@@ -163,7 +164,7 @@ def caption_scores(scores: np.ndarray, names: Sequence[str], part_scores: np.nda
         return captions
     part_captions = []
     for caption, name in zip(captions, leading_part_names(names, part_scores), strict=True):
-        part_lines = short_part_name(name).replace("-", "-\n").replace(" ", "\n")  # for a narrow column
+        part_lines = short_part_name(name).replace("-", "-\n").replace(" ", "\n", 1)  # for a narrow column
         part_captions.append(f"{caption}\n{part_lines}")
     return part_captions
 

@@ -11,7 +11,7 @@ from aeops.evaluation.sample_blocks import read_pairs
 from aeops.evaluation.study import EvaluationContext
 from aeops.kinds.arrays import mse_per_image
 
-NAME_LETTERS = 14  # of a sample's id that fit above its picture
+NAME_LETTERS = 11  # of a sample's id that fit above its picture
 
 
 def draw_galleries(folder: Path, context: EvaluationContext) -> None:

@@ -8,6 +8,7 @@ from image_folders import dirt, encoded, textures, write_images
 from intake_project import NewProject
 from PIL import Image
 
+from ae_models.spec import LocalHullScoreSpec, single_scores
 from aeops.recipe.image_sources import ImageLabels
 
 
@@ -105,6 +106,18 @@ def test_a_csv_file_of_labels_is_found(project: NewProject, tmp_path: Path) -> N
     labels = project.samples("flat").labels
     assert labels is not None
     assert labels.tolist().count(project.recipe("flat").label_names.index("defect")) == 20
+
+
+@pytest.mark.parametrize(("size", "cell", "blur", "tangents"), [("16x16", 4, 0.7, True), ("48x64", 6, 0, False)])
+def test_edges_are_compared_in_at_most_twelve_cells_a_side(
+    project: NewProject, shoes: Path, size: str, cell: int, blur: float, tangents: bool
+) -> None:
+    assert project.new("shoes", shoes, "--yes", "--size", size)[0] == 0
+    *_, pixels, edges = single_scores(project.recipe("shoes").fit.score).values()
+    assert isinstance(pixels, LocalHullScoreSpec)
+    assert isinstance(edges, LocalHullScoreSpec)
+    assert (pixels.space, pixels.tangents) == ("input", True)
+    assert (edges.space, edges.pool, edges.blur, edges.tangents) == ("orientations", cell, blur, tangents)
 
 
 def test_large_colour_pictures_of_many_sizes_are_shrunk_and_sixteen_bits_are_kept(project: NewProject, tmp_path: Path) -> None:
