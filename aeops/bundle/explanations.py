@@ -49,7 +49,7 @@ def describe_explanation(explanation: Explanation) -> str:
     phrases += describe_columns(explanation)
     phrases += describe_residual(explanation)
     if "pixel_map" in explanation:
-        phrases.append(describe_farthest_patch(np.asarray(explanation["pixel_map"])))
+        phrases.append(describe_farthest_place(np.asarray(explanation["pixel_map"])))
     phrases += describe_tokens(explanation)
     if "nearest" in explanation:
         phrases.append(f"nearest normal sample: row {explanation['nearest']['row']}")
@@ -108,10 +108,10 @@ def describe_area(area: AreaShare) -> str:
     return ", ".join(spans)
 
 
-def describe_farthest_patch(pixel_map: np.ndarray) -> str:
-    """Return where the features are farthest from normal ones, given the distance at each pixel, (height, width)."""
+def describe_farthest_place(pixel_map: np.ndarray) -> str:
+    """Return where an image is farthest from normal, given the map of its score, (height, width)."""
     row, column = np.unravel_index(int(pixel_map.argmax()), pixel_map.shape)
-    return f"patch farthest from normal: row {row}, column {column}"
+    return f"farthest from normal at row {row}, column {column}"
 
 
 def describe_tokens(explanation: Explanation) -> list[str]:

@@ -140,13 +140,13 @@ def error_panels(shown: np.ndarray, output: np.ndarray, spec: SampleSpec) -> lis
 
 
 def cause_panels(explanation: Explanation, spec: SampleSpec) -> list[PageBlock]:
-    """Return how far each patch is from normal ones, and the nearest normal sample, where the explanation has them."""
+    """Return how far each place is from normal, and the nearest normal sample, where the explanation has them."""
     blocks = []
     if "pixel_map" in explanation:
         distances = np.asarray(explanation["pixel_map"], np.float64)
         largest = float(distances.max())
         caption = f"how far each is from normal, up to {largest:.3g}"
-        blocks.append(PageBlock("image", error_map(distances / (largest or 1.0)), "Patches", caption))
+        blocks.append(PageBlock("image", error_map(distances / (largest or 1.0)), "Score map", caption))
     if "nearest" in explanation:
         nearest = fit_range(np.asarray(explanation["nearest"]["sample"]), spec)
         blocks.append(PageBlock("image", png(nearest, spec.low, spec.high), "Nearest normal sample", "of the training"))

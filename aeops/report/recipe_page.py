@@ -36,7 +36,7 @@ MODEL_SECTIONS = ("input", "model", "score", "threshold", "train")  # sections o
 # After the pictures of the studies, in this order:
 REPORT_FIGURES = ("gallery_median", "errors_flagged_novelty", "errors_missed_novelty", "codes", "histogram", "training")
 MAX_PICTURES = 4  # on a page
-PICTURE_BYTES = 60_000  # of one picture at most
+PICTURE_BYTES = 75_000  # of one picture at most
 PATH_DATA = re.compile(r'\sd="[^"]*"')  # in an SVG file
 LONG_NUMBER = re.compile(r"-?\d+\.\d{3,}")
 EMBEDDED_PNG = re.compile(r"(data:image/png;base64,)\s*([A-Za-z0-9+/=\s]+)")

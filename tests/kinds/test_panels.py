@@ -47,10 +47,10 @@ def test_a_map_of_pixels_and_the_nearest_sample_stand_beside_the_error() -> None
     panels, _ = image.page_panels(
         batch, batch, spec((1, 2, 2)), {"pixel_map": pixel_map, "nearest": {"row": 3, "sample": [[[0, 255], [0, 0]]]}}
     )
-    assert [panel.title for panel in panels[2:]] == ["Error at each pixel", "Patches", "Nearest normal sample"]
+    assert [panel.title for panel in panels[2:]] == ["Error at each pixel", "Score map", "Nearest normal sample"]
     assert panels[3].caption == "how far each is from normal, up to 3"
     panels, reason = image.page_panels(batch, None, spec((1, 2, 2)), {"pixel_map": np.zeros((2, 2))})
-    assert ([panel.title for panel in panels], reason) == (["Given", "Patches"], "The scorer gives no reconstruction.")
+    assert ([panel.title for panel in panels], reason) == (["Given", "Score map"], "The scorer gives no reconstruction.")
 
 
 def test_texts_and_series_have_panels_of_their_own() -> None:

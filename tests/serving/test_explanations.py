@@ -177,7 +177,7 @@ def test_a_sentence_says_where_the_patches_are_farthest_from_normal() -> None:
     pixel_map = np.zeros((4, 5))
     pixel_map[3, 1] = 2
     for values in (pixel_map, pixel_map.tolist()):
-        assert describe_explanation({"pixel_map": values}) == "patch farthest from normal: row 3, column 1"
+        assert describe_explanation({"pixel_map": values}) == "farthest from normal at row 3, column 1"
     assert to_json_values({"pixel_map": pixel_map})["pixel_map"] == pixel_map.tolist()
 
 
