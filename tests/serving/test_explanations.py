@@ -198,7 +198,7 @@ def test_each_part_is_counted_where_it_says_most() -> None:
     part_scores = np.array([[1.0, 2.0, 0.0], [3.0, 2.0, 0.0], [0.0, 0.5, 0.4]])
     assert count_leading_parts(["a", "b", "c"], part_scores) == {"a": 1, "b": 2, "c": 0}
     assert short_part_name("normalised-residual") == "residual"
-    assert short_part_name("knn (code)") == "knn (code)"
+    assert short_part_name("knn (code)") == "knn of codes"
 
 
 # ---------------------------------------------------------------- the service
