@@ -83,8 +83,8 @@ def build_parser() -> argparse.ArgumentParser:
         prog="ae",
         description="Retrains autoencoders on a schedule and lets only good ones out.",
         epilog=(
-            "exit codes: 0 done, 1 a fault of this package, 2 usage, 3 data, 4 refused by the gate, 5 infrastructure,\n"
-            "130 stopped by Ctrl-C"
+            "exit codes: 0 done, 1 a fault of this package, 2 usage, 3 data,\n"
+            "4 refused by the gate, 5 infrastructure, 130 stopped by Ctrl-C"
         ),
     )
     parser.add_argument("--version", action=_ShowVersion, nargs=0, help="print the version")
