@@ -16,6 +16,7 @@ from aeops.cli import (
     completion,
     compress,
     decompress,
+    docs,
     doctor,
     down,
     embed,
@@ -63,7 +64,7 @@ COMMAND_GROUPS = {
     "use": (score, serve, embed, compress, decompress),
     "versions": (show, compare, approve, reject, rollback, retire, rebuild, sign),
     "why and when": (why, history, ledger),
-    "operate": (up, down, status, runs, logs, ui, monitor, alarm, notify, doctor, prune, prefect, completion),
+    "operate": (up, down, status, runs, logs, ui, monitor, alarm, notify, doctor, docs, prune, prefect, completion),
 }
 
 

@@ -205,3 +205,19 @@ def test_no_color_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
             console.print(Text("fault", style="red"))
         coloured[name] = "\x1b[31m" in capture.get()
     assert coloured == {"plain": False, "coloured": True}
+
+
+def test_the_pages_that_messages_and_recipes_name_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    """A project of one's own has no folder docs/."""
+    named = set()
+    for file in (ROOT / "aeops").rglob("*.py"):
+        named.update(re.findall(r"(?:\bdocs/|`ae docs )([a-z-]+)", file.read_text(encoding="utf-8")))
+    named -= {"recipes", "generate"}  # the pages of the shipped recipes, and scripts
+    assert {"gates", "power", "scores", "notifications", "recipe-reference"} <= named
+    for name in named:
+        assert main(["docs", name]) == 0, name
+        assert capsys.readouterr().out == (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
+    assert main(["docs"]) == 0
+    assert "gates                How the gate decides" in capsys.readouterr().out
+    assert main(["docs", "docs/gats.md"]) == 2
+    assert "no page 'docs/gats.md': did you mean gates?; `ae docs` lists all" in capsys.readouterr().err
