@@ -3,6 +3,8 @@
 By hand: `ae recalibrate digits --rate 0.005`. Its steps are those of flows/training.py from `calibrate` on.
 """
 
+import time
+
 from prefect import State
 
 from aeops.machine.lock import RunUse
@@ -31,9 +33,10 @@ def recalibration(recipe: str) -> State[RunSummary]:
     with flow_run.workspace(project, f"ae recalibrate {recipe}", use), training_steps.pinned_recipe(project, use) as checked:
         decision_steps.repair_registry(recipe)
         training_steps.report_unknown_code(project)
+        started_at = time.time()
         decisions_before = count_decisions(project, recipe)
         data = training_steps.find_trained_data(recipe)
-        with registering_steps.mlflow_run(recipe, data) as run:
+        with registering_steps.mlflow_run(recipe, data, started_at) as run:
             training_steps.calibrate_model(recipe)
             training_steps.evaluate_model(recipe)
             with training_steps.stage_ahead("compare", recipe) as comparison:

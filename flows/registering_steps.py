@@ -42,8 +42,8 @@ PICTURE_PATH, PICTURE_TEXT = "figures/histogram.svg", "Scores of the test sample
 
 
 @pipeline_step("log", "opens a run in MLflow", retries=2)
-def open_mlflow_run(recipe: str, data: dict[str, str]) -> str:
-    """Open the MLflow run of this pipeline run and return its id."""
+def open_mlflow_run(recipe: str, data: dict[str, str], started_at: float) -> str:
+    """Open the MLflow run of this pipeline run, which started at a time in seconds since 1970, and return its id."""
     project, checked = load_context(recipe)
     accepted_rows = read_json(project.dataset(checked.data.dataset) / "receipt.json", "rows")["rows"]["accepted"]
     whose = {PROCESS_TAG: this_process().text, STARTER_TAG: ledger.current_actor()}
@@ -52,17 +52,24 @@ def open_mlflow_run(recipe: str, data: dict[str, str]) -> str:
         tags=shown_tags(collect_lineage(project, checked)) | whose,
         params=read_unchanged(project, checked),
         dataset={**data, "num_rows": accepted_rows},
+        started_at=started_at,
     )
     create_link_artifact(open_store(project).run_url(run), "MLflow run", key=f"{recipe}-mlflow-run")
     return run
 
 
 @contextmanager
-def mlflow_run(recipe: str, data: dict[str, str]) -> Iterator[str]:
-    """Open an MLflow run; finish it after the steps inside, or mark it as failed with them."""
+def mlflow_run(recipe: str, data: dict[str, str], started_at: float) -> Iterator[str]:
+    """Open an MLflow run; finish it after the steps inside, or mark it as failed with them.
+
+    Args:
+        recipe: name of the recipe.
+        data: its dataset, as the step `version` returns it.
+        started_at: when the pipeline run started, in seconds since 1970, so that MLflow's duration is the whole run's.
+    """
     store = open_store(find_project())
     with closing_step(lambda: close_own_runs(store)):  # also one that MLflow has and whose id has not come back
-        run = open_mlflow_run(recipe, data)
+        run = open_mlflow_run(recipe, data, started_at)
         try:
             yield run
         except BaseException:

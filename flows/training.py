@@ -5,6 +5,8 @@ flows/registering_steps.py or flows/decision_steps.py. The heavy work runs in pr
 (no torch, no Great Expectations).
 """
 
+import time
+
 from prefect import State
 from prefect.runtime import deployment
 
@@ -47,6 +49,7 @@ def training(recipe: str) -> State[RunSummary] | State[ApprovalResult]:
         with flow_run.workspace(project, f"ae run {recipe}", use), training_steps.pinned_recipe(project, use) as checked:
             decision_steps.repair_registry(recipe)
             training_steps.report_unknown_code(project)
+            started_at = time.time()
             decisions_before = count_decisions(project, recipe)
             if previous := unchanged_summary(project, recipe):
                 message = f"nothing new for {recipe}: trained nothing; {previous['version']} is {previous['state']}"
@@ -58,7 +61,7 @@ def training(recipe: str) -> State[RunSummary] | State[ApprovalResult]:
             data = training_steps.version_dataset(recipe)
             tell_quarantine(project, recipe, training_steps.read_quarantine(recipe), data["content_sha256"])
 
-            with registering_steps.mlflow_run(recipe, data) as run:
+            with registering_steps.mlflow_run(recipe, data, started_at) as run:
                 training_steps.prepare_samples(recipe)
                 training_steps.train_model(recipe, run)
                 training_steps.calibrate_model(recipe)

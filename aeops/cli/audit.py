@@ -125,7 +125,8 @@ def _show_copies(console: "Console", report: "AuditReport") -> None:
     counts = []
     for relation, count in copies.samples.items():
         if count:
-            counts.append(f"{count:,} {relation} ({copies.pairs[relation]:,} pairs)")
+            pair_count = copies.pairs[relation]
+            counts.append(f"{count:,} {relation} ({pair_count:,} pair{'s' * (pair_count != 1)})")
     line = ", ".join(counts) or "none"
     if copies.label_conflicts:
         line += f"; in {copies.label_conflicts:,} pairs the labels differ"

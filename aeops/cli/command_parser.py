@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from ae_models.spec.messages import join_choices, suggest_match
 
+NUMBER_WORDS = {"int": "a whole number", "float": "a number"}  # types of arguments, as argparse names them
 FEW_COMMANDS = 3  # in the message to who typed none
 NAME_COLUMN, HELP_COLUMN = 4, 18  # of the listing
 LEAST_WIDTH = 60
@@ -69,6 +70,11 @@ class CommandParser(argparse.ArgumentParser):
         if found := re.fullmatch(r"argument [A-Z]+: invalid choice: '(.*)' \(choose from (.*)\)", message):
             choices = re.findall(r"'(.*?)'", found[2])
             message = f"no command {found[1]!r}{suggest_match(found[1], choices)}; `{self.prog} --help` lists all"
+        elif found := re.fullmatch(r"argument ([^:]+): invalid (int|float) value: (.*)", message, re.DOTALL):
+            message = f"{found[1]}: expected {NUMBER_WORDS[found[2]]}, got {found[3]}"
+        elif found := re.fullmatch(r"argument ([^:]+): invalid choice: (.*) \(choose from (.*)\)", message, re.DOTALL):
+            choices = found[3].replace("'", "").split(", ")
+            message = f"{found[1]}: expected {join_choices(choices)}, got {found[2]}"
         elif self._subcommands() and message.startswith("the following arguments are required: "):
             few = [f"`{self.prog} {name}`" for name in self._subcommands()[:FEW_COMMANDS]]
             message = f"expected a command, such as {join_choices(few)}; `{self.prog} --help` lists all"
@@ -102,6 +108,8 @@ def add_commands(parser: argparse.ArgumentParser, groups: Mapping[str, Sequence[
         listing = _Listing(commands)
         for module in modules:
             module.add_command(listing)
+        for name in listing.helps:
+            _describe_subcommands(commands.choices[name])
         lines += ["", f"{title}:"]
         for name, text in listing.helps.items():
             indent = " " * HELP_COLUMN
@@ -118,6 +126,15 @@ def command_parsers(parser: argparse.ArgumentParser, path: str = "") -> Iterator
     for action in subcommands:
         for name, subparser in action.choices.items():
             yield from command_parsers(subparser, f"{path} {name}".strip())
+
+
+def _describe_subcommands(parser: argparse.ArgumentParser) -> None:
+    """Give each subcommand the description that its command's listing shows, which argparse keeps to the listing."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for listed in action._choices_actions:
+                subparser = action.choices[listed.dest]
+                subparser.description = subparser.description or f"{str(listed.help)[:1].upper()}{str(listed.help)[1:]}."
 
 
 def add_common_parts(parser: argparse.ArgumentParser, examples: Mapping[str, Sequence[str]]) -> None:

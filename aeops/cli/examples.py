@@ -50,6 +50,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "alarm ack": ('ae alarm ack digits --by Ada --why "the new lamp"',),
     "notify": ("ae notify", "ae notify --test ops", "ae notify --retry"),
     "doctor": ("ae doctor",),
+    "docs": ("ae docs", "ae docs gates"),
     "prune": ("ae prune --dry-run", "ae prune --days 90"),
     "prefect": ("ae prefect deployment ls",),
     "completion": ("ae completion bash > ~/.local/share/bash-completion/completions/ae",),

@@ -202,7 +202,7 @@ def check_recipes(project: Project) -> Iterator[HealthCheck]:
     """Check every recipe; those that are valid and were never run here are named on one line together."""
     names, unused = recipe_names(project), []
     if not names:
-        advice = "ae new NAME --from PATH; or write one, see docs/recipe-reference.md"
+        advice = "ae new NAME --from PATH; or write one: ae docs recipe-reference"
         yield HealthCheck("fault", "recipe", f"no recipe in {project.recipes}", advice)
     for name in names:
         for check in check_recipe(project, name):

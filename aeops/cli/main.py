@@ -16,6 +16,7 @@ from aeops.cli import (
     completion,
     compress,
     decompress,
+    docs,
     doctor,
     down,
     embed,
@@ -63,7 +64,7 @@ COMMAND_GROUPS = {
     "use": (score, serve, embed, compress, decompress),
     "versions": (show, compare, approve, reject, rollback, retire, rebuild, sign),
     "why and when": (why, history, ledger),
-    "operate": (up, down, status, runs, logs, ui, monitor, alarm, notify, doctor, prune, prefect, completion),
+    "operate": (up, down, status, runs, logs, ui, monitor, alarm, notify, doctor, docs, prune, prefect, completion),
 }
 
 
@@ -83,8 +84,8 @@ def build_parser() -> argparse.ArgumentParser:
         prog="ae",
         description="Retrains autoencoders on a schedule and lets only good ones out.",
         epilog=(
-            "exit codes: 0 done, 1 a fault of this package, 2 usage, 3 data, 4 refused by the gate, 5 infrastructure,\n"
-            "130 stopped by Ctrl-C"
+            "exit codes: 0 done, 1 a fault of this package, 2 usage, 3 data,\n"
+            "4 refused by the gate, 5 infrastructure, 130 stopped by Ctrl-C"
         ),
     )
     parser.add_argument("--version", action=_ShowVersion, nargs=0, help="print the version")

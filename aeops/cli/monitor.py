@@ -90,7 +90,7 @@ def print_signals(verdict: "MonitoringVerdict", project: "Project") -> None:
     console, recipe = open_console(), verdict["recipe"]
     time = verdict["as_of"][:16].replace("T", " ")
     table = open_table(console, f"{' '.join(filter(None, (recipe, verdict['version'])))}: as of {time} UTC")
-    for name in ("signal", "verdict", "says", "counts"):
+    for name in ("signal", "verdict", "in words", "may start a retrain"):
         table.add_column(name)
     for signal in verdict["signals"]:
         style = None

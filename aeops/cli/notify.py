@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     names = [one.target.name for one in receivers]
     if not receivers:
-        raise UsageError("ae.yaml names no receiver: add `notify:` to it, as docs/notifications.md shows")
+        raise UsageError("ae.yaml names no receiver: add `notify:` to it, as `ae docs notifications` shows")
     if arguments.test and arguments.test not in names:
         raise UsageError(
             f"no receiver {arguments.test!r} in ae.yaml, expected {join_choices(names)}{suggest_match(arguments.test, names)}"
@@ -79,7 +79,7 @@ def show_receivers(receivers: "list[ReadyReceiver]", unknown_recipes: list[str],
         if facts["problem"]:
             print(f"    problem: {facts['problem']}")
     if not receivers:
-        print("nobody is notified: ae.yaml has no `notify:`, see docs/notifications.md")
+        print("nobody is notified: ae.yaml has no `notify:`, see `ae docs notifications`")
     for name in unknown_recipes:
         print(f"note: there is no recipe {name}, whose events a receiver waits for")
     print("events:")

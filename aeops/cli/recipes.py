@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     if not facts:
         raise UsageError(
-            f"no recipe in {project.recipes}: type `ae new NAME --from PATH`, or write one, see docs/recipe-reference.md"
+            f"no recipe in {project.recipes}: type `ae new NAME --from PATH`, or write one: `ae docs recipe-reference`"
         )
     console = open_console()
     table = open_table(console, f"recipes of {project.root}")

@@ -49,7 +49,7 @@ def add_command(commands: Any) -> None:
     command.add_argument("--version", default=CHAMPION, help="a version or an alias (default: champion)")
     fdr_help = "also call the anomalies of this batch of which at most a share Q are normal ones (Benjamini and Hochberg)"
     command.add_argument("--fdr", type=float, metavar="Q", help=fdr_help)
-    explain_help = "also say why: which part of the score spoke, where the error lies, the nearest normal sample"
+    explain_help = "also say why: which part of the score is high, where the error lies, the nearest normal sample"
     command.add_argument("--explain", action="store_true", help=explain_help)
     add_place(command, "shards of a large .npy file")
     shards_help = "at most so many shards of a .npy file, a process for each (default: of 65,536 samples each, for a large file)"

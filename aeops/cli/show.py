@@ -46,7 +46,7 @@ class MetricColumn:
 METRIC_COLUMNS = (
     MetricColumn("MSE (PCA)", "reconstruction.model.mse", ("reconstruction.pca.mse",), ".5f"),
     MetricColumn("AUROC (lead)", "detection.model.auroc", ("detection.lead",), ".3f"),
-    MetricColumn("false alarms (asked)", "false_alarms.measured", ("false_alarms.requested",), ".2%"),
+    MetricColumn("false alarms (requested)", "false_alarms.measured", ("false_alarms.requested",), ".2%"),
 )
 
 
@@ -111,7 +111,7 @@ def print_versions(recipe: str, store: "Store", versions: list["VersionInfo"], *
     console = open_console()
     table, shown = open_table(console, f"{recipe}: registered versions"), []
     *metric_titles, alarms_title = (column.title for column in METRIC_COLUMNS)
-    metric_titles.append(alarms_title if has_labels else "flagged (asked)")
+    metric_titles.append(alarms_title if has_labels else "flagged (requested)")
     for position, name in enumerate(("version", "verdict", *metric_titles, "made (UTC)", "data", "commit")):
         if console.width >= NARROW or name not in ("data", "commit"):
             table.add_column(name)

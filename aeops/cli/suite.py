@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 JUDGED = ""  # of --accept without a name
 
+# Observed values of a flag of each sample, such as `blank` -> how often it is set.
+FLAG_TEXTS = {("False",): "never", ("True",): "always", ("False", "True"): "sometimes"}
+
 
 def add_command(commands: Any) -> None:
     """Add `ae suite` to the commands of the parser."""
@@ -116,7 +119,7 @@ def observed_text(entry: Mapping[str, Any]) -> str:
     if "min" in values:
         return f"{values['min']:.4g} to {values['max']:.4g}"
     if "values" in values:
-        return shorten_list(values["values"])
+        return FLAG_TEXTS.get(tuple(values["values"])) or shorten_list(values["values"])
     if "distinct" in values:
         return f"{values['distinct']:,} different ones"
     value = entry["observed"].get("value")

@@ -73,7 +73,7 @@ def requested_settings(project: "Project", arguments: argparse.Namespace) -> "Se
     if "password_file" in options:
         options["password_file"] = str(Path(options["password_file"]).expanduser().resolve())
     if os.environ.get("AE_NOTIFY_URL"):
-        raise UsageError("AE_NOTIFY_URL is no longer read: name the receiver in ae.yaml (docs/notifications.md), then unset it")
+        raise UsageError("AE_NOTIFY_URL is no longer read: name the receiver in ae.yaml (`ae docs notifications`), then unset it")
     running_settings = read_settings(project)
     if running_settings is None:
         settings = replace(Settings(), **options, request_id=uuid4().hex)

@@ -69,7 +69,7 @@ def compare_versions(project: Project, store: Store, recipe: Recipe, first: str,
     one = read_facts(store, recipe.name, store.version(recipe.name, first))
     other = read_facts(store, recipe.name, store.version(recipe.name, second))
     if one.version == other.version:
-        raise UsageError(f"{first} and {second} are the same version, {one.version}: `ae show {recipe.name}` lists all")
+        raise UsageError(f"expected two versions, got {recipe.name}@{one.version} twice: `ae show {recipe.name}` lists all")
     prepared = project.artifacts(recipe.name) / "prepared"
     differences = find_differences(one, other)
     if not (prepared / "test.npy").is_file():

@@ -64,7 +64,10 @@ def create_project(root: Path) -> NewProject:
     if problems := list(_find_obstacles(root)):
         raise UsageError(f"cannot make a project of {root}:\n- " + "\n- ".join(problems))
     made = NewProject(root)
-    make_folder(root)
+    try:
+        make_folder(root)
+    except OSError as error:
+        raise UsageError(f"the folder {root} cannot be made ({error.strerror}): choose another one") from error
     _make_repository(made)
     for name in FOLDERS:
         make_folder(root / name)

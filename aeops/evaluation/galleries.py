@@ -1,7 +1,7 @@
 """Galleries of test samples for the report: input, output and the error laid over the sample."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 
@@ -10,8 +10,9 @@ from aeops.drawing import mosaics
 from aeops.evaluation.sample_blocks import read_pairs
 from aeops.evaluation.study import EvaluationContext
 from aeops.kinds.arrays import mse_per_image
+from aeops.kinds.image_names import IMAGE_SUFFIXES
 
-NAME_LETTERS = 11  # of a sample's id that fit above its picture
+NAME_LETTERS = 10  # of a sample's id that fit above its picture
 
 
 def draw_galleries(folder: Path, context: EvaluationContext) -> None:
@@ -98,6 +99,8 @@ def draw_causes(file: Path, context: EvaluationContext, indices: np.ndarray) -> 
 def shorten_name(name: object) -> str:
     """Return an id as it fits above a picture: of a long one its end, which tells it from its neighbours."""
     text = str(name)
+    if PurePath(text).suffix.lower() in IMAGE_SUFFIXES:  # it tells no two samples apart
+        text = text[: -len(PurePath(text).suffix)]
     if len(text) <= NAME_LETTERS:
         return text
     return f"…{text[1 - NAME_LETTERS :]}"

@@ -34,14 +34,18 @@ def data_section(
     return Entry("data", entries)
 
 
-def gate_section(anomaly_count: int) -> Entry:
+def gate_section(anomaly_count: int, normal_count: int = MIN_GROUPS) -> Entry:
     """Return the section gate: the rules that hold for every detector stand in docs/gates.md.
 
     Args:
         anomaly_count: groups of samples that are held out, by which two models may be compared; 0: there are none.
+        normal_count: groups of normal samples in the test part.
     """
     entries = list(SERVED_RULES)
-    if 0 < anomaly_count < MIN_GROUPS:
+    if normal_count < MIN_GROUPS:
+        few = f"{max(0, normal_count)} normal test samples are too few to compare two models by: {MIN_GROUPS} are needed"
+        entries.insert(0, Entry("not_worse_than_champion", {"switched_off": few}, "take it out once there are more"))
+    elif 0 < anomaly_count < MIN_GROUPS:
         few = f"{anomaly_count} anomalies are too few to compare two models by: {MIN_GROUPS} are needed"
         entries.insert(0, Entry("not_worse_than_champion", {"switched_off": few}, "take it out once there are more"))
         entries.insert(1, Entry("keeps_the_champions_power", {"champion": POWER}, "models are compared by injected faults"))

@@ -17,6 +17,7 @@ from aeops.intake.recipe_text import Entry, list_entries
 from aeops.intake.sizing import batch_for, count_anomalies, epochs_for, threads_for
 from aeops.kinds.series_readings import CHANNEL_COLUMN, VALUE_COLUMN, Readings, is_long, read_columns
 from aeops.recipe.addresses import is_address
+from aeops.recipe.gate_rules import MIN_GROUPS
 from aeops.recipe.sources import SeriesSource
 from aeops.recipe.table_sources import TableSource, TextFormat
 
@@ -159,11 +160,13 @@ def propose_series(found: FoundSeries, understood: Understanding, roles: ColumnR
     if choices.identity is not None:
         raise UsageError("--id is of tables: a step of a series is named by its machine and time")
     understood.kind, understood.count = SeriesSource.kind, found.step_count
-    windows = choose_windows(found.step_count)
+    machine_count = len(np.unique(found.readings.machines))
+    windows = choose_windows(found.step_count, machine_count)
     labels = list(roles.label_counts) if len(roles.label_counts) > 1 else []
     anomalies = split_labels(labels, choices, understood) if labels else ()
     labels = names_not_in(labels, anomalies) + list(anomalies)  # a step has the highest of its readings
     _describe(understood, found, roles, labels)
+    anomaly_windows = _anomaly_windows(roles, anomalies, windows)
     return Proposal(
         understood,
         understood.source,
@@ -176,13 +179,15 @@ def propose_series(found: FoundSeries, understood: Understanding, roles: ColumnR
             _threshold_section(windows, found.every),
             _train_section(found, windows),
             Entry("evaluate", {"pca_components": _code_size(found, windows), "neighbours": 5}, "baselines beside the model"),
-            gate_section(_anomaly_windows(roles, anomalies, windows)),
+            gate_section(anomaly_windows, count_test_windows(found.step_count, windows.length, machine_count) - anomaly_windows),
         ],
     )
 
 
-def choose_windows(step_count: int) -> Windows:
+def choose_windows(step_count: int, machine_count: int = 1) -> Windows:
     """Return windows for so many steps: the longest that leave enough of them, and the rate that their blocks can promise.
+
+    All but the shortest leave as many test windows as the gate needs to compare a challenger with the champion.
 
     Raises:
         DataError: there are too few steps.
@@ -191,6 +196,8 @@ def choose_windows(step_count: int) -> Windows:
     Windows(length=64, stride=4, train=2734, block=16, rate=0.05)
     """
     for length in LENGTHS:
+        if length > LENGTHS[-1] and count_test_windows(step_count, length, machine_count) < MIN_GROUPS:
+            continue
         stride = max(1, length // 16)
         calibration = int((SHARES["calibration"] * step_count - length) / stride)
         for block in BLOCKS:
@@ -202,6 +209,15 @@ def choose_windows(step_count: int) -> Windows:
         f"expected at least {LEAST_STEPS} steps, got {step_count}: a part is trained on, a part calibrates the "
         "threshold and a part tests it; bring a longer series"
     )
+
+
+def count_test_windows(step_count: int, length: int, machine_count: int) -> int:
+    """Return how many test windows share no step, at least: after a border in time, each machine loses a window.
+
+    >>> count_test_windows(2500, 32, 1), count_test_windows(2500, 16, 1)
+    (14, 30)
+    """
+    return int(SHARES["test"] * step_count) // length - machine_count
 
 
 # ---------------------------------------------------------------- what was understood

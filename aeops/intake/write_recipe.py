@@ -17,6 +17,7 @@ def recipe_text(name: str, proposal: Proposal, about: str | None) -> str:
     opening = [
         f"# Needs: {printable(proposal.needs)}. Proposed by `ae new`: every choice is yours to change.",
         f"# Run: ae run {name}",
+        "# The pages that comments name, such as docs/gates.md: ae docs gates",
     ]
     head = [f"recipe: {name}", f"about: {flow_text(about or proposal.about)}"]
     purpose = Entry("purpose", "detect", "what does not look like the training samples is flagged")

@@ -317,7 +317,7 @@ def evaluate_volume(spec: MonitorSpec, counts: DailyCounts, period: ChampionPeri
     if bounds.max is not None and yesterday_samples > bounds.max:
         return Signal(VOLUME_SIGNAL, ALARM, f"{message}; at most {bounds.max:,.0f} are usual", samples=yesterday_samples)
     if is_silent:
-        return Signal(VOLUME_SIGNAL, UNKNOWN, f"{silence_message}, nor watched for so long", samples=0)
+        return Signal(VOLUME_SIGNAL, UNKNOWN, f"{silence_message}, and the champion has not been watched for as long", samples=0)
     limits = []
     if bounds.min is not None:
         limits.append(f"at least {bounds.min:,.0f}")

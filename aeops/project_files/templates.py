@@ -6,7 +6,7 @@ from pathlib import Path
 OWN_MARK = "# Written by ae-pipeline"  # in the first lines of each
 # Path in a project -> template; every run brings them up to date. By dvc.yaml a folder is known as a project, so it comes last.
 PIPELINE_FILES = {".dvc/stage": "stage.sh", "dvc.yaml": "dvc.yaml"}
-LOCK_FILE = "requirements.lock"
+LOCK_FILE, DOCS_FOLDER = "requirements.lock", "docs"
 
 
 def read_template(name: str) -> str:
@@ -32,3 +32,12 @@ def shipped_lock() -> Path | None:
         if file.is_file():
             return file
     return None
+
+
+def shipped_docs() -> dict[str, Path]:
+    """Return the pages of the documentation by name: in the wheel files below this folder, in a checkout those of docs/."""
+    folder = Path(__file__).resolve().parent
+    for docs in (folder / DOCS_FOLDER, folder.parents[1] / DOCS_FOLDER):
+        if docs.is_dir():
+            return {file.stem: file for file in sorted(docs.glob("*.md"))}
+    return {}

@@ -23,6 +23,7 @@ ARCHIVE_NAME = "code.zip"
 CODE_PACKAGES = ("ae_models", "aeops", "flows")
 SETTINGS_FILES = (".dvc/config",)  # of the project, which a rebuild needs beside the code
 LEFT_OUT = ("__pycache__",)
+SHIPPED_DOCS = "aeops/project_files/docs"  # pages for people, in an installed package
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of every file: when it was installed says nothing
 MAX_BYTES = 256 * 2**20  # of an archive's files together, when it is unpacked
 
@@ -52,8 +53,9 @@ def _package_files(project: Project) -> dict[str, Path]:
         if folder is None:
             raise DataError(f"the package {package} of this installation is not found: install ae-pipeline again")
         for file in folder.rglob("*"):
-            if file.is_file() and not set(LEFT_OUT) & set(file.parts):
-                files[f"{package}/{file.relative_to(folder).as_posix()}"] = file
+            path = f"{package}/{file.relative_to(folder).as_posix()}"
+            if file.is_file() and not set(LEFT_OUT) & set(file.parts) and not path.startswith(f"{SHIPPED_DOCS}/"):
+                files[path] = file
     for name in SETTINGS_FILES:
         if (project.root / name).is_file():
             files[name] = project.root / name

@@ -242,7 +242,14 @@ class Store:
     # ---------------------------------------------------------------- runs
 
     @translate_errors
-    def start_run(self, recipe: str, tags: Mapping[str, str], params: Mapping[str, Any], dataset: Mapping[str, Any]) -> str:
+    def start_run(
+        self,
+        recipe: str,
+        tags: Mapping[str, str],
+        params: Mapping[str, Any],
+        dataset: Mapping[str, Any],
+        started_at: float | None = None,
+    ) -> str:
         """Open a run in the recipe's experiment.
 
         Args:
@@ -251,13 +258,14 @@ class Store:
             params: nested as in the recipe; logged flat, `train.epochs` for `{"train": {"epochs": ...}}`.
             dataset: its name as `dataset` and its manifest root as `content_sha256`; the rest, such as `num_rows`, is stored with
                 them and shown on MLflow's page.
+            started_at: when the run started, in seconds since 1970; None: now.
 
         Returns:
             The run's id.
         """
-        run = self.client.create_run(
-            self.experiment(recipe), tags=dict(tags), run_name=f"{recipe} {dataset['content_sha256'][:8]}"
-        )
+        start_time = None if started_at is None else round(1000 * started_at)
+        name = f"{recipe} {dataset['content_sha256'][:8]}"
+        run = self.client.create_run(self.experiment(recipe), start_time=start_time, tags=dict(tags), run_name=name)
         self.log_params(run.info.run_id, flatten_text(params))
         self.log_dataset(run.info.run_id, dataset)
         return str(run.info.run_id)

@@ -13,6 +13,11 @@ from aeops.recipe.metric_names import AT_REQUESTED_RATE, has_labels
 from aeops.report.tables import MODEL, describe_normals, detector_names, detectors_by_name, pca_name, reconstruction_measures
 
 WORSE = "worse"  # as aeops.gate.comparison says it, which loads numpy
+OTHER_RELATIONS = {  # verdicts of a comparison that are no comparatives, in front of the champion
+    "the same": "the same as",
+    "not compared": "not compared with",
+    "cannot tell": "though the samples do not show whether it is worse than",
+}
 COMPARED_NAMES = {"error": "reconstruction error", "auroc": "AUROC", "power": "share of injected faults caught"}
 
 
@@ -63,7 +68,8 @@ def _describe_verdict(comparison: ComparisonDocument | None, reasons: Sequence[s
     champion = comparison["champion"]
     if champion is None:
         return "Accepted, with no champion to compare it with."
-    return f"Accepted, {comparison['verdict']} than champion {champion['version']}."
+    relation = OTHER_RELATIONS.get(comparison["verdict"], f"{comparison['verdict']} than")
+    return f"Accepted, {relation} champion {champion['version']}."
 
 
 def _shorten_reason(reason: str, comparison: ComparisonDocument | None) -> str:

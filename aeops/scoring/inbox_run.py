@@ -130,6 +130,8 @@ def score_inbox(project: Project, recipe: Recipe, now: datetime | None = None) -
         InfrastructureError: MLflow cannot be reached, or the predictions cannot be written.
     """
     make_folder(scoring_folder(project, recipe.name))
+    if recipe.scoring.inbox is None:
+        make_folder(inbox_folder(project, recipe))  # the first time, so that there is a place for files
     with inbox_lock(project, recipe.name):
         return InboxRun(project, recipe, now or datetime.now(UTC)).run()
 

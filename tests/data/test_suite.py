@@ -87,6 +87,7 @@ def test_the_suite_stands_in_words_with_what_was_observed(judged: Room, capsys: 
     assert lines["sample_mean"]["broken"] == "2 of 600"
     assert lines["sample_mean"]["observed"].startswith("0 to 0.")
     assert lines["rows"]["observed"] == "598"
+    assert lines["across_splits"]["observed"] == "never"
     assert lines["label"]["observed"] == "0 to 9"
     assert lines["rows"]["broken"] is None
 

@@ -114,7 +114,9 @@ def test_samples_in_a_gallery_have_their_ids(context: EvaluationContext, tmp_pat
     flagged = np.flatnonzero(context.predictions["is_anomaly"] & context.data.novelty)
     highest = flagged[np.argmax(context.predictions["score"][flagged])]
     assert f">digit-{highest}<" in svg
-    assert shorten_name("scratch/2026/001.png") == "…26/001.png"
+    assert shorten_name("scratch/2026/001.png") == "…/2026/001"
+    assert shorten_name("three 100.png") == "three 100"
+    assert shorten_name("reading 1.5") == "…ading 1.5"
     assert shorten_name(17) == "17"
 
 

@@ -95,7 +95,15 @@ def test_the_verdict_stands_first_with_the_champion_or_the_reason():
     assert verdict_sentence(METRICS, NONE_BEFORE, []).startswith(
         "Accepted, with no champion to compare it with. It catches 26.0 %"
     )
-    assert verdict_sentence(METRICS, compared(), []).startswith("Accepted, not worse than champion 3. It catches ")
+    relations = {
+        "not worse": "not worse than",
+        "the same": "the same as",
+        "not compared": "not compared with",
+        "cannot tell": "though the samples do not show whether it is worse than",
+    }
+    for verdict, relation in relations.items():
+        sentence = verdict_sentence(METRICS, compared() | {"verdict": verdict}, [])
+        assert sentence.startswith(f"Accepted, {relation} champion 3. It catches "), sentence
     reasons = ["detection.model.auroc is 0.71; at least 0.86 is needed", "two", "three"]
     assert verdict_sentence(METRICS, NONE_BEFORE, reasons).startswith(
         "Refused: detection.model.auroc is 0.71, at least 0.86 is needed, and for 2 more reasons. It catches "

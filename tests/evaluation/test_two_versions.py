@@ -113,7 +113,7 @@ def test_the_command_prints_it_writes_the_page_and_gives_a_program_everything(
     [
         (("digits", "digits@2"), "expected two versions, such as digits@1 digits@2"),
         (("digits@1", "mnist@1"), "expected two versions of one recipe, got digits and mnist"),
-        (("digits@1", "1"), "are the same version"),
+        (("digits@1", "1"), "expected two versions, got digits@1 twice: `ae show digits` lists all"),
         (("digits@1", "9"), "9"),
     ],
 )

@@ -5,11 +5,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from data_project import shared_data
+from data_project import accept_unjudged, shared_data
 from intake_project import NewProject
 
 from ae_models.spec import KnnScoreSpec, LocalHullScoreSpec, single_scores
+from aeops.evaluation.before_training import require_enough_samples
 from aeops.recipe.sources import SeriesSource
+from aeops.stages.ingest import ingest
+from aeops.stages.prepare import prepare
 
 
 def readings(count: int = 3000, machines: int = 1, seconds: int = 60) -> pd.DataFrame:
@@ -54,7 +57,7 @@ def test_regular_readings_of_machines_are_a_series_by_channel(project: NewProjec
     assert [channel.name for channel in recipe.fit.input.channels] == ["current", "power"]
     steps = recipe.fit.input.steps
     assert steps is not None
-    assert (steps.every, steps.length, steps.stride, steps.machine) == (60, 64, 4, "machine")
+    assert (steps.every, steps.length, steps.stride, steps.machine) == (60, 32, 2, "machine")
     assert (recipe.label_names, recipe.data.novelty) == (("normal", "fault"), (1,))
     assert recipe.data.split.by == "time"
     knn, hull, residual = single_scores(recipe.fit.score).values()  # those of docs/series.md
@@ -65,6 +68,23 @@ def test_regular_readings_of_machines_are_a_series_by_channel(project: NewProjec
     assert len(samples.array) == 6000
     assert samples.labels is not None
     assert int(samples.labels.sum()) == 100
+
+
+@pytest.mark.parametrize(("count", "length", "is_compared"), [(6000, 32, True), (2500, 16, True), (600, 8, False)])
+def test_a_proposed_gate_asks_for_no_more_test_windows_than_there_are(
+    project: NewProject, tmp_path: Path, count: int, length: int, is_compared: bool
+) -> None:
+    """Or else the proposed recipe is refused by its first run."""
+    path = write(readings(count)[["time", "current"]], tmp_path / "waves.csv")
+    assert project.new("waves", path, "--readings", "yes")[0] == 0
+    recipe, incoming, dataset = project.recipe("waves"), project.root / "incoming", project.root / "dataset"
+    assert recipe.fit.input.steps is not None
+    assert recipe.fit.input.steps.length == length
+    ingest(recipe, project.project, incoming)
+    accept_unjudged(incoming, dataset)
+    prepare(recipe, dataset, project.root / "prepared")
+    require_enough_samples(recipe, project.project, project.root / "prepared")
+    assert ("not_worse_than_champion" not in project.keys("waves")["gate"]) == is_compared
 
 
 def test_the_long_form_is_a_series_of_the_channels_it_names(project: NewProject, tmp_path: Path) -> None:

@@ -58,6 +58,7 @@ def test_the_wheel_brings_all_that_it_needs_at_run_time(environment: Path, run: 
     for name in git(ROOT, "ls-files", "ae_models", "aeops", "flows").split():
         assert (site / name).read_bytes() == (ROOT / name).read_bytes()
     assert (site / "aeops" / "project_files" / "requirements.lock").read_bytes() == (ROOT / "requirements.lock").read_bytes()
+    assert run_whole(run, "docs", "gates") == (ROOT / "docs" / "gates.md").read_text(encoding="utf-8")
 
 
 def test_a_recipe_by_hand_becomes_a_champion_in_an_empty_folder(run: Ae, root: Path) -> None:

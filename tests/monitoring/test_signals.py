@@ -187,7 +187,7 @@ def test_volume_judges_the_last_whole_day_and_silence(
         found = signals(project, bounds, at(day))["volume"]
         return found.verdict, found.message
 
-    assert volume(1) == ("unknown", "no sample scored in 3 whole days, nor watched for so long")
+    assert volume(1) == ("unknown", "no sample scored in 3 whole days, and the champion has not been watched for as long")
     assert volume(3) == ("alarm", "0 samples on the last whole day; at least 10 are usual")
     score(3, normal[:30])
     score(4, normal[:50])

@@ -26,6 +26,7 @@ OTHERS = {
     "flows.get": "a variable",
     "aeops/kinds/KIND.py": "a placeholder",
     "aeops/project_files/requirements.lock": "a file of the wheel alone",
+    "aeops/project_files/docs": "a folder of the wheel alone",
     "ae_models/KIND_faults.py": "a placeholder",
     "aeops/data/sources/SOURCE.py": "a placeholder",
 }

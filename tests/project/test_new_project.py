@@ -52,6 +52,12 @@ def test_an_empty_folder_becomes_a_project_in_a_repository_without_code_of_ours(
     assert read_yaml(tmp_path / "params.yaml") == {"recipes": {}, "code": code_hashes(ROOT)}
 
 
+def test_a_folder_that_cannot_be_made_is_an_error_with_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", "/proc/shoes"]) == 2  # even root makes no folder there
+    message = "the folder /proc/shoes cannot be made (No such file or directory): choose another one"
+    assert capsys.readouterr().err == f"ae: usage error: {message}\n"
+
+
 def test_no_file_of_it_names_this_machine_and_two_projects_are_alike(tmp_path: Path) -> None:
     one, other = tmp_path / "one", tmp_path / "other"
     create_project(one)

@@ -88,20 +88,28 @@ def test_the_experiment_opens_with_runs_and_metrics_and_no_empty_one_stands_besi
     assert (run.info.run_name, run.data.tags["mlflow.note.content"]) == ("digits 3, 2026-11-30", "Accepted.")
 
 
+def test_a_run_takes_as_long_as_since_its_first_step_which_comes_before_mlflow(store: Store) -> None:
+    run_id = store.start_run("digits", {}, {}, DATASET, started_at=time.time() - 60)
+    store.finish_run(run_id, "FINISHED")
+    [seconds] = [run.seconds for run in store.runs("digits", 20) if run.run_id == run_id]
+    assert seconds is not None
+    assert 60 <= seconds < 120
+
+
 def test_ctrl_c_closes_a_run_that_mlflow_has_and_whose_id_has_not_come_back(
     store: Store, project: Project, start: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     of_another = store.start_run("digits", {PROCESS_TAG: "elsewhere:1:1"}, {}, DATASET)
     without_tag = start()
 
-    def open_and_interrupt(recipe: str, data: dict[str, str]) -> None:
-        store.start_run(recipe, {PROCESS_TAG: this_process().text}, {}, data)
+    def open_and_interrupt(recipe: str, data: dict[str, str], started_at: float) -> None:
+        store.start_run(recipe, {PROCESS_TAG: this_process().text}, {}, data, started_at)
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(60)
 
     def run() -> None:
         monkeypatch.setattr(registering_steps, "open_mlflow_run", open_and_interrupt)
-        with RunWatch(), registering_steps.mlflow_run("digits", DATASET):
+        with RunWatch(), registering_steps.mlflow_run("digits", DATASET, time.time()):
             pass
 
     assert Fork(run, cwd=project.root, env=os.environ | {"AE_HOME": str(project.home)}).wait(timeout=30) == 130

@@ -44,6 +44,13 @@ def names(told: dict[str, object], kind: str) -> list[str]:
     return sorted(one["name"] for one in files) if isinstance(files, list) else sorted(files)
 
 
+def test_an_inbox_that_is_not_there_yet_is_made_and_has_nothing_new(room: Room) -> None:
+    shutil.rmtree(room.inbox, ignore_errors=True)
+    summary = room.run(now=NOW)
+    assert (summary["says"], summary["files"]["left"]) == ("nothing new in the inbox", {})
+    assert room.inbox.is_dir()
+
+
 # ---------------------------------------------------------------- what is recorded
 
 
