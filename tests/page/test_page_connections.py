@@ -86,9 +86,10 @@ def test_more_samples_than_places_are_refused_and_the_page_still_shows(served: S
         for _ in range(MAX_UPLOADS):
             stack.enter_context(connected(port)).sendall(HEAD)
         deadline, told = time.monotonic() + 10, httpx.Response(0)
-        while told.status_code != 503 and time.monotonic() < deadline:
+        # The first ones may be read before the others have taken their places, and the service may be too busy to answer them.
+        while "too many samples" not in told.text and time.monotonic() < deadline:
             told = httpx.post(f"{served.address}/try/digits", content=b"[1]", timeout=20)
-        assert (told.status_code, told.headers["retry-after"]) == (503, "1")
+        assert (told.status_code, told.headers.get("retry-after")) == (503, "1")
         assert httpx.get(f"{served.address}/r/digits", timeout=20).status_code == 200
     deadline = time.monotonic() + 10
     while told.status_code == 503 and time.monotonic() < deadline:  # the places are free again
