@@ -12,7 +12,8 @@
   autoencoders or GANomaly's.
 - **adbench-clean**, **adbench-dirty**: the estimators of ae_models.sklearn beside PyOD on tables (benchmarks/anomaly_tables.py).
 
-Of images, model, score and training are those of recipes/digits.yaml; nothing was chosen by looking at a test label. A figure
+Of images, model, score and training are those of recipes/digits.yaml. How its score was chosen, and which test figures were seen
+on the way, stands in docs/scores.md. A figure
 of a trained detector is the mean over seeds with its standard deviation. PCA, kNN, local hulls and the isolation forest get the
 same blur, energy, range and calibration as the model. A target is met where the 95 % interval over seeds lies on its right side.
 
