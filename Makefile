@@ -13,7 +13,7 @@ ifneq ($(strip $(UV_FIND_LINKS)),)
 export UV_FIND_LINKS
 endif
 
-.PHONY: run test test-long test-long-stack test-long-kills test-long-transcripts test-long-crashes test-long-quarter test-long-servers test-long-models test-long-benchmarks test-long-ray
+.PHONY: run test test-slow test-long test-long-stack test-long-kills test-long-transcripts test-long-crashes test-long-quarter test-long-servers test-long-models test-long-benchmarks test-long-ray
 .PHONY: check docs up down ui clean bench bench-models bench-anomaly env lock params format
 
 run: env
@@ -23,9 +23,14 @@ run: env
 COVERED := aeops.codec aeops.data aeops.evaluation aeops.gate aeops.report
 COVERED_PERCENT := 85
 
+PARALLEL := -n auto --dist loadgroup --no-loadscope-reorder  # in the order of tests/conftest.py
+
 test: env
-	$(BIN)/pytest -n auto --dist loadgroup --no-loadscope-reorder $(COVERED:%=--cov=%) --cov-report= \
-		--cov-fail-under=$(COVERED_PERCENT)  # in the order of tests/conftest.py
+	$(BIN)/pytest $(PARALLEL) $(COVERED:%=--cov=%) --cov-report= --cov-fail-under=$(COVERED_PERCENT)
+
+# Tests that take a second of CPU time or more, and whole runs but the first. CI runs them after `make test`.
+test-slow: env
+	$(BIN)/pytest -m 'slow and not long' $(PARALLEL)
 
 # What brings whole servers up for minutes, and every point at which a process is killed. Each target records its run in
 # tests/records/long.json, and `make check` warns of a record that is older than the code it is of.

@@ -41,12 +41,12 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 # The files that take longest, as measured: begun last, one of them would leave the other cores idle.
 LONGEST = (
-    *("data/test_validate.py", "registry/test_promotion.py", "serving/test_servers.py", "registry/test_ledger.py"),
-    *("registry/test_tryout.py", "registry/test_killed_registering.py", "science/test_sample_sets_and_memory.py"),
-    *("serving/test_signing.py", "registry/test_unreachable.py", "page/test_browser.py"),
-    *("serving/test_service_fuzz.py", "science/test_weight_hash_log.py", "serving/test_texts.py", "serving/test_why.py"),
-    *("scoring/test_inbox.py", "science/test_standalone_package.py"),
-    *("monitoring/test_look.py", "registry/test_approval.py"),
+    *("page/test_browser.py", "registry/test_killed_registering.py", "data/test_validate.py", "serving/test_shared_server.py"),
+    *("serving/test_signing.py", "registry/test_promotion.py", "registry/test_champion_anchor.py", "registry/test_approval.py"),
+    *("serving/test_servers.py", "project/test_architecture.py", "intake/test_killed_intake.py", "registry/test_power_cut.py"),
+    *("scoring/test_killed_scoring.py", "registry/test_bundle_repair.py", "registry/test_store.py", "registry/test_ledger.py"),
+    *("registry/test_tryout.py", "science/test_weight_hash_log.py", "serving/test_service_fuzz.py", "monitoring/test_look.py"),
+    *("evaluation/test_series_zoom.py", "stack/test_parts.py", "science/test_workers.py", "intake/test_object_store.py"),
 )
 
 

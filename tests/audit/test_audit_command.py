@@ -49,6 +49,7 @@ def test_a_dataset_is_audited_without_a_change_and_its_page_names_no_other_host(
     assert not [part for part in ("http://", "https://", "<script") if part in html]
 
 
+@pytest.mark.slow
 def test_without_a_dataset_the_source_is_read_and_nothing_stays(dirty: Room, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["audit", "mine", "--page", str(dirty.root / "found.html"), "--rows", "3"]) == 0
     printed = capsys.readouterr().out
@@ -58,6 +59,7 @@ def test_without_a_dataset_the_source_is_read_and_nothing_stays(dirty: Room, cap
     assert not dirty.data.exists()
 
 
+@pytest.mark.slow
 def test_windows_of_one_series_leak_and_unlabelled_ones_are_audited(
     room: Room, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -99,6 +101,7 @@ def make_series(room: Room, windows: np.ndarray) -> None:
     )
 
 
+@pytest.mark.slow
 def test_near_texts_and_their_page(room: Room, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     random = np.random.default_rng(0)
     words = ["ship", "bank", "goal", "rain", "film", "vote", "seed", "rock", "fish", "lamp", "road", "bell"]
@@ -116,6 +119,7 @@ def test_near_texts_and_their_page(room: Room, monkeypatch: pytest.MonkeyPatch, 
     assert "again &lt;b&gt;" in html
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("labels", "words"),
     [(np.zeros(400, np.int64), "expected two labels or more"), (np.arange(400) // 8, "expected two labels or more")],
@@ -149,6 +153,7 @@ def test_what_cannot_be_is_a_usage_error(
         assert all(option in message for option in ("--samples", "--rows", "--page"))
 
 
+@pytest.mark.slow
 def test_an_altered_dataset_and_a_missing_source_are_data_errors(dirty: Room, capsys: pytest.CaptureFixture[str]) -> None:
     dirty.accept_unjudged()
     shard = dirty.data / "shards" / "00000.npy"

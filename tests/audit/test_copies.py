@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pandas as pd
+import pytest
 from data_project import shared_data
 
 from aeops.audit.copies import IMAGE_LIMIT, exact_pairs, near_pairs, near_texts
@@ -50,6 +51,7 @@ def test_blank_images_are_near_nothing() -> None:
     assert pair_set(near_pairs(AuditSamples(vectors, None, (1, 8, 8)), pd.Series(["train"] * 30), IMAGE_LIMIT)) == set()
 
 
+@pytest.mark.slow
 def test_exposures_of_one_tile_are_found() -> None:
     archive = np.load(shared_data("magnetic_tile/magnetic_tile_96.npz"))
     images, groups = archive["images"][::2], archive["group"][::2]

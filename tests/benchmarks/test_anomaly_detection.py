@@ -60,6 +60,7 @@ def test_each_cell_is_measured_once_and_the_table_quotes_them(
     assert "AUROC" not in capsys.readouterr().out  # nothing is measured again
 
 
+@pytest.mark.slow
 def test_the_digits_are_split_as_the_recipe_says_and_no_novelty_is_trained_on() -> None:
     recipe = read_recipe(DIGITS_RECIPE)
     task = anomaly_detection.digits_task("digits", recipe, recipe.data.novelty[0])

@@ -35,6 +35,7 @@ def test_anomalies_are_mixed_in_up_to_the_level_and_never_tested(table: tuple[np
     assert anomaly_tables.split_table(*table, contamination=0.3, seed=0) is None  # more than half of the anomalies
 
 
+@pytest.mark.slow
 def test_cells_are_measured_once_and_the_table_ranks_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     if anomaly_tables.find_file("adbench") is None:
         pytest.skip("the sources have no folder adbench")

@@ -33,6 +33,7 @@ def test_it_scores_an_inbox_as_ten_files_and_as_one(trained: Path, tmp_path: Pat
     assert "| ten files |" in batch_scoring.summarize(record)
 
 
+@pytest.mark.slow
 def test_no_two_digits_are_the_same() -> None:
     samples = batch_scoring.distinct_digits(10_100)
     assert samples.shape == (10_100, 28, 28)

@@ -24,6 +24,7 @@ def head(checkout: Checkout) -> str:
     return subprocess.run(command, cwd=checkout.root, check=True, capture_output=True, text=True).stdout.strip()
 
 
+@pytest.mark.slow
 def test_help_is_measured_on_the_commit_that_the_record_names(checkout: Checkout, tmp_path: Path) -> None:
     # Not committed, so the clone of HEAD does not have it.
     (checkout.root / "aeops" / "cli" / "main.py").write_text("raise RuntimeError('not measured')\n", encoding="utf-8")

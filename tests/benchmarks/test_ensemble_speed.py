@@ -10,6 +10,7 @@ import torch
 SMALL = ["--samples", "64", "--epochs", "1", "--repeats", "1"]
 
 
+@pytest.mark.slow
 def test_it_measures_trainings_and_steps_of_the_same_members(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "speed.json"
     ensemble_speed.main([*SMALL, "--networks", "small_dense_8", "--ways", "one_after_another", "--out", str(out)])

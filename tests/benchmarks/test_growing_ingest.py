@@ -8,6 +8,7 @@ import pytest
 from benchmark_tools import RECORDS, ROOT
 
 
+@pytest.mark.slow
 def test_a_second_ingest_reads_the_added_samples_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ def cells_of(seconds: dict[int, float]) -> dict[str, dict[str, float]]:
     return {str(size): {"cpu_seconds": value} for size, value in seconds.items()}
 
 
+@pytest.mark.slow
 def test_steps_are_measured_by_themselves_and_cells_are_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 
 import monitoring_simulation
+import pytest
 
 
+@pytest.mark.slow
 def test_false_alarms_and_delays_are_counted(tmp_path: Path) -> None:
     out = tmp_path / "monitoring.json"
     monitoring_simulation.main(["--streams", "4", "--out", str(out)])

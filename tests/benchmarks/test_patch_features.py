@@ -9,6 +9,7 @@ import pytest
 from ae_models.spec import PatchBankScoreSpec
 
 
+@pytest.mark.slow
 def test_a_frozen_network_is_trained_exported_and_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [name] = patch_features.SCORES["onnx"]
     monkeypatch.setattr(patch_features, "SCORES", {"onnx": {name: PatchBankScoreSpec(rows=30)}})

@@ -50,6 +50,7 @@ def client(story: quarter.Quarter, trained: Path) -> Iterator[quarter.Client]:
         yield quarter.Client(lambda: f"http://127.0.0.1:{service.port}", story.digits.take("known", 4))
 
 
+@pytest.mark.slow
 def test_a_day_is_scored_and_summed_up(story: quarter.Quarter, client: quarter.Client) -> None:
     evening = story.come_in(0)
     assert evening > story.begin

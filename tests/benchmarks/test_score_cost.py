@@ -7,6 +7,7 @@ import pytest
 import score_cost
 
 
+@pytest.mark.slow
 def test_each_score_is_exported_and_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = list(score_cost.list_scores(50))
     measured = {name: score for name, score in score_cost.list_scores(50).items() if name in (names[0], names[-1])}

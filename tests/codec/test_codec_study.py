@@ -40,6 +40,7 @@ def found(scene: EvaluationContext, tmp_path_factory: pytest.TempPathFactory) ->
     return run_codec_study(CodecStudy(qualities=(0, 50)), scene, figures), figures
 
 
+@pytest.mark.slow
 def test_the_models_bytes_and_error_are_those_of_its_words(
     found: tuple[StudyResult, Path], scene: EvaluationContext, digits: np.ndarray
 ) -> None:

@@ -39,6 +39,7 @@ def codec(codec_bundle: Path) -> Detector:
     return Detector(codec_bundle)
 
 
+@pytest.mark.slow
 def test_an_array_comes_back_as_the_model_makes_it(digits: np.ndarray, codec: Detector, tmp_path: Path) -> None:
     np.save(tmp_path / "digits.npy", digits[1500:])
     ae("compress", tmp_path / "digits.npy", "-o", tmp_path / "x.aez")
@@ -185,6 +186,7 @@ def test_a_registry_without_the_model_is_told_which_is_needed(compressed: Path, 
         ae("compress", tmp_path / "digits.npy", "-o", tmp_path / "y.aez")
 
 
+@pytest.mark.slow
 def test_the_very_bundle_opens_a_file_whatever_its_number_and_whoever_is_champion(
     compressed: Path,
     elsewhere: Project,
@@ -208,6 +210,7 @@ def test_the_very_bundle_opens_a_file_whatever_its_number_and_whoever_is_champio
     np.testing.assert_allclose(np.load(tmp_path / "back.npy"), expected, atol=0.51)
 
 
+@pytest.mark.slow
 def test_of_several_codecs_one_must_be_chosen(
     elsewhere: Project, codec_bundle: Path, register: Callable[[Project, Path, str], str], tmp_path: Path, digits: np.ndarray
 ) -> None:
@@ -231,6 +234,7 @@ def test_the_codes_that_embed_writes_are_words(digits: np.ndarray, codec: Detect
     np.testing.assert_array_equal(words, codec.score(digits[1500:1510], code=True)["code"])
 
 
+@pytest.mark.slow
 def test_neither_verb_loads_torch(digits: np.ndarray, tmp_path: Path) -> None:
     np.save(tmp_path / "digits.npy", digits[:4])
     code = (
@@ -243,6 +247,7 @@ def test_neither_verb_loads_torch(digits: np.ndarray, tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.slow
 def test_an_unsigned_codec_neither_compresses_nor_opens(
     elsewhere: Project, codec_bundle: Path, register: Callable[[Project, Path, str], str], tmp_path: Path, digits: np.ndarray
 ) -> None:

@@ -67,6 +67,7 @@ def test_the_first_page_names_every_expectation_with_what_was_found(accepted: Ro
     assert "Drift was not checked: no version has been accepted yet" in text
 
 
+@pytest.mark.slow
 def test_a_second_validation_replaces_the_pages_of_the_first(pages: list[Path], accepted: Room) -> None:
     accepted.accept()
     now = sorted(accepted.project.data_docs.rglob("*.html"))

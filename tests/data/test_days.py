@@ -91,6 +91,7 @@ def test_reading_a_window_holds_no_more_than_a_block_of_it(room: Room, tmp_path:
     assert seen == sorted([0, 1, 2, 3, 4, 5] * 4)
 
 
+@pytest.mark.slow
 def test_two_readings_of_the_same_files_give_equal_datasets(room: Room, inbox: Path) -> None:
     room.ingest()
     first = tree(room.incoming)

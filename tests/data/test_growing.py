@@ -125,6 +125,7 @@ def test_what_was_grown_holds_the_samples_of_a_whole_reading(pictures: Room) -> 
     assert read_json(pictures.data / "dataset.json")["source"] == read_json(pictures.incoming / "dataset.json")["source"]
 
 
+@pytest.mark.slow
 def test_nothing_new_leaves_the_dataset_and_its_times_as_they_are(pictures: Room) -> None:
     pictures.accept()
     before, times = tree(pictures.data), {file: file.stat().st_mtime_ns for file in pictures.data.rglob("*")}
@@ -170,6 +171,7 @@ def test_a_corrected_label_in_the_file_of_labels_replaces_the_old_one_without_re
     assert after.drop(columns="label").equals(before.drop(columns="label"))
 
 
+@pytest.mark.slow
 def test_bad_pictures_are_judged_again_each_time_and_their_number_is_that_of_the_whole(pictures: Room) -> None:
     (pictures.root / "pictures" / "good" / "cut.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     take(pictures)
@@ -179,6 +181,7 @@ def test_bad_pictures_are_judged_again_each_time_and_their_number_is_that_of_the
     assert {entry["id"] for entry in pictures.validation()["quarantined"]} == {"good/cut.png", "good/more/0000.png"}
 
 
+@pytest.mark.slow
 def test_other_settings_judge_all_samples_again(pictures: Room) -> None:
     take(pictures)
     pictures.edit(validate={"sample_std": {"min": 0.3, "max": 0.6}})
@@ -195,6 +198,7 @@ def test_a_file_that_was_written_just_before_the_record_is_read_again(pictures: 
     assert read_json(pictures.incoming / "dataset.json")["growth"]["read"] == 120
 
 
+@pytest.mark.slow
 def test_an_incoming_dataset_that_goes_on_from_another_version_is_refused(pictures: Room) -> None:
     from aeops.stages.validate import validate
 
@@ -235,6 +239,7 @@ def broken(room: Room, expectation: str) -> list[str]:
     return [item["id"] for entry in entries if entry["name"] == expectation for item in entry.get("broken", ())]
 
 
+@pytest.mark.slow
 def test_judgements_hold_in_data_that_grows_and_a_changed_one_is_taken_where_no_file_has_changed(
     pictures: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -285,6 +290,7 @@ def test_judgements_hold_in_data_that_grows_and_a_changed_one_is_taken_where_no_
 # ---------------------------------------------------------------- ids by number
 
 
+@pytest.mark.slow
 def test_samples_without_ids_keep_their_numbers_when_earlier_ones_go_and_no_number_is_given_twice(accepted: Room) -> None:
     before = by_id(accepted).reset_index().set_index("sha256")
     accepted.save(images=accepted.images[50:], labels=accepted.labels[50:])
@@ -310,6 +316,7 @@ def test_samples_without_ids_keep_their_numbers_when_earlier_ones_go_and_no_numb
     assert by_id(accepted).index[-1] == "mine-000605"
 
 
+@pytest.mark.slow
 def test_a_sample_that_is_bad_keeps_its_number_too(accepted: Room) -> None:
     accepted.save(images=np.concatenate([accepted.images, 0 * accepted.images[:1]]), labels=np.r_[accepted.labels, 0])
     accepted.accept()
@@ -321,6 +328,7 @@ def test_a_sample_that_is_bad_keeps_its_number_too(accepted: Room) -> None:
     assert list(by_id(accepted).index[-2:]) == ["mine-000601", "mine-000602"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("on_duplicate", "quarantined"), [("skip", 0), ("refuse", 1)])
 def test_an_appended_correction_of_a_label_counts_and_the_wrong_label_goes(
     accepted: Room, on_duplicate: str, quarantined: int
@@ -336,6 +344,7 @@ def test_an_appended_correction_of_a_label_counts_and_the_wrong_label_goes(
     assert accepted.validation()["rows"]["quarantined"] == quarantined
 
 
+@pytest.mark.slow
 def test_copies_are_left_out_taken_or_set_aside_as_the_recipe_says(accepted: Room) -> None:
     images, labels = np.concatenate([accepted.images, accepted.images[:4]]), np.r_[accepted.labels, accepted.labels[:4]]
     accepted.save(images=images, labels=labels)
@@ -345,6 +354,7 @@ def test_copies_are_left_out_taken_or_set_aside_as_the_recipe_says(accepted: Roo
         assert (len(by_id(accepted)), accepted.validation()["rows"]["quarantined"]) == (samples, bad), rule
 
 
+@pytest.mark.slow
 def test_a_label_that_the_recipe_does_not_know_costs_a_known_sample_its_place(accepted: Room) -> None:
     labels = accepted.labels.copy()
     labels[5] = 77
@@ -388,6 +398,7 @@ def parts(room: Room) -> Room:
     return room
 
 
+@pytest.mark.slow
 def test_rows_that_are_appended_changed_or_corrected_by_a_later_row_are_taken_over(parts: Room) -> None:
     take(parts)
     rows = [(f"p{number}", number / 7, "broken" if number % 9 == 0 else "ok") for number in range(90)]
@@ -409,6 +420,7 @@ def test_rows_that_are_appended_changed_or_corrected_by_a_later_row_are_taken_ov
 # ---------------------------------------------------------------- how long
 
 
+@pytest.mark.slow
 def test_samples_go_after_the_days_that_the_recipe_keeps_them_and_do_not_come_back(pictures: Room) -> None:
     def accept(today: date) -> None:
         take(pictures, today)

@@ -171,6 +171,7 @@ SPOILED: dict[str, tuple[Callable[[Path], None], list[str]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", SPOILED)
 def test_spoiled_files_are_refused_in_one_line_and_nothing_is_written(idx: Room, fault: str) -> None:
     spoil, facts = SPOILED[fault]

@@ -70,6 +70,7 @@ def test_dirt_is_set_aside_by_name_with_its_reason_and_the_rest_goes_on(pictures
     assert "unknown label 'unknown'" in found["unknown/1.png"]
 
 
+@pytest.mark.slow
 def test_what_was_set_aside_counts_in_the_budget_and_is_in_quarantine(pictures: Room) -> None:
     dirt(pictures.root / "pictures" / "good")
     pictures.accept()

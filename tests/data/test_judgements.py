@@ -73,6 +73,7 @@ def accepted_labels(room: Room) -> dict[str, int]:
     return dict(zip(index["id"], index["label"], strict=True))
 
 
+@pytest.mark.slow
 def test_judgements_go_into_the_next_version_and_are_remembered(spoiled: Room, capsys: pytest.CaptureFixture[str]) -> None:
     counts = quarantine_counts(spoiled.validation())
     assert counts is not None
@@ -119,6 +120,7 @@ def listing(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_relabelled_sample_is_judged_again_and_a_mended_source_has_the_last_word(spoiled: Room) -> None:
     assert judge("--relabel", f"mine-{BLANK:06d}=8", "--why", "it is an eight") == 0
     assert judge("--relabel", f"mine-{LABEL:06d}=4", "--why", "a typing error") == 0
@@ -160,6 +162,7 @@ def test_what_cannot_be_judged_is_refused_with_every_mistake_and_nothing_is_reco
     assert not spoiled.project.judgements("mine").exists()
 
 
+@pytest.mark.slow
 def test_a_judgement_that_contradicts_an_earlier_one_has_to_overrule_it(
     spoiled: Room, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -246,6 +249,7 @@ def test_a_label_that_the_dataset_does_not_know_any_more_is_told(spoiled: Room) 
         spoiled.accept()
 
 
+@pytest.mark.slow
 def test_a_kill_between_the_record_and_the_new_version_leaves_the_old_one_and_the_next_run_makes_it(spoiled: Room) -> None:
     before = tree(spoiled.data)
     assert judge("--release", f"mine-{BLANK:06d}", "--why", "dark, but real") == 0

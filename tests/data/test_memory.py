@@ -58,6 +58,7 @@ def test_ingest_holds_a_few_shards(large: Room) -> None:
     assert len(list((folder / "shards").iterdir())) == 24
 
 
+@pytest.mark.slow
 def test_validate_and_prepare_hold_a_few_shards_even_where_all_is_set_aside(large: Room) -> None:
     from aeops.data.array_files import write_npy_file
     from aeops.data.dataset import read_index

@@ -62,6 +62,7 @@ def test_the_other_layouts_give_the_same_images(npz: Room, arrays: dict[str, np.
     assert npz.samples().splits is None
 
 
+@pytest.mark.slow
 def test_real_colour_images_keep_their_order_and_their_own_test_part(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     place = shared_data("cifar10/cifar10_5k.npz")
     monkeypatch.setenv("AE_SOURCES", str(place.parent))
@@ -154,6 +155,7 @@ SPOILED: dict[str, tuple[Callable[[Path, Arrays], None], list[str]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", SPOILED)
 def test_a_spoiled_file_is_refused_in_one_line_and_nothing_is_written(npz: Room, arrays: Arrays, fault: str) -> None:
     spoil, facts = SPOILED[fault]

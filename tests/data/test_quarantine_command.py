@@ -17,6 +17,7 @@ def typed(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str
     return code, printed.out, printed.err
 
 
+@pytest.mark.slow
 def test_samples_are_listed_by_reason_until_the_source_is_mended(
     room: Room, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -106,6 +106,7 @@ def test_test_pages_are_put_together_again_from_the_ids_of_the_prepared_tiles(sc
     assert not set(prepared.table["group"]) & set(read_index(scans.data).query("split == 'train'")["group"])
 
 
+@pytest.mark.slow
 def test_real_documents_are_6048_tiles_of_24_pages(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     place = shared_data("documents/noisyoffice_420x540.npz")
     monkeypatch.setenv("AE_SOURCES", str(place.parent))

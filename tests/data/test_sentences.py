@@ -68,6 +68,7 @@ def held(room: Room) -> list[str]:
     return [sample.tobytes().rstrip(b"\0").decode() for sample in room.samples().array]
 
 
+@pytest.mark.slow
 def test_each_sentence_is_held_once_in_the_order_of_files_rows_and_columns(texts: Room) -> None:
     wanted = {
         "news:0": ["a win", "they won.", "they cheered."],
@@ -132,6 +133,7 @@ def test_texts_are_prepared_as_bytes_with_their_documents(texts: Room) -> None:
     assert (facts["kind"], facts["shape"], facts["dtype"], facts["rows"]["test"]) == ("text", [24], "uint8", len(table))
 
 
+@pytest.mark.slow
 def test_real_news_give_whole_sentences(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AE_SOURCES", str(shared_data("text")))
     news = {"path": "bbc_news_summary.csv.gz", "columns": ["document"], "sentences": "split"}

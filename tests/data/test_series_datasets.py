@@ -174,6 +174,7 @@ def test_a_dataset_holds_steps_with_their_channels_and_no_window_length(room: Ro
     }
 
 
+@pytest.mark.slow
 def test_bad_steps_are_set_aside_by_machine_time_and_channel(room: Room) -> None:
     frame = readings().astype({"pressure": object})
     frame.loc[100, "temperature"] = np.inf

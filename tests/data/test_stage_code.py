@@ -41,6 +41,7 @@ def test_each_stage_module_is_hashed() -> None:
     assert modules == set(ALL_STAGES)
 
 
+@pytest.mark.slow
 def test_what_a_stage_imports_lies_within_its_code_and_the_exceptions(loaded_modules: dict[str, list[str]]) -> None:
     for stage in ALL_STAGES:
         names = loaded_modules[f"aeops.stages.{stage}"]
@@ -66,10 +67,12 @@ def changed_stages(code: Path) -> set[str]:
     return {stage for stage in ALL_STAGES if stage_sha256(code, stage) != stage_sha256(ROOT, stage)}
 
 
+@pytest.mark.slow
 def test_a_copy_of_the_code_has_the_same_hashes(code: Path) -> None:
     assert changed_stages(code) == set()
 
 
+@pytest.mark.slow
 def test_a_change_in_a_module_reaches_every_stage_that_uses_it_and_no_other(code: Path) -> None:
     file = code / "aeops" / "data" / "statistics.py"
     file.write_text(file.read_text() + "\n# changed\n")
@@ -92,6 +95,7 @@ def test_code_of_scores_thresholds_and_what_comes_later_trains_nothing_again() -
     assert training <= stage_files(ROOT, "train").keys()
 
 
+@pytest.mark.slow
 def test_of_a_package_that_only_exports_names_those_count_that_a_stage_uses(code: Path) -> None:
     file = code / "ae_models" / "spec" / "__init__.py"
     text = file.read_text()
@@ -101,6 +105,7 @@ def test_of_a_package_that_only_exports_names_those_count_that_a_stage_uses(code
     assert "calibrate" in changed_stages(code)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changed",
     [
@@ -114,6 +119,7 @@ def test_a_package_that_exports_another_thing_or_does_more_reaches_the_stage_tra
     assert "train" in changed_stages(code)
 
 
+@pytest.mark.slow
 def test_a_change_in_an_exempt_module_reaches_none(code: Path) -> None:
     (code / "aeops" / "machine" / "lock.py").write_text("")
     assert changed_stages(code) == set()

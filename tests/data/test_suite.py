@@ -71,6 +71,7 @@ def test_each_expectation_is_a_sentence_of_its_own(name: str) -> None:
         assert line["observed"] is None
 
 
+@pytest.mark.slow
 def test_the_suite_stands_in_words_with_what_was_observed(judged: Room, capsys: pytest.CaptureFixture[str]) -> None:
     assert suite() == 0
     printed = capsys.readouterr().out
@@ -95,6 +96,7 @@ def test_the_suite_stands_in_words_with_what_was_observed(judged: Room, capsys: 
 # ---------------------------------------------------------------- severities
 
 
+@pytest.mark.slow
 def test_a_warning_is_only_told_wherever_a_person_looks(judged: Room, capsys: pytest.CaptureFixture[str]) -> None:
     judged.edit(
         validate={"severity": {"blank": "warning", "sample_mean": "warning", "sample_std": "warning", "class_share": "warning"}}
@@ -115,6 +117,7 @@ def test_a_warning_is_only_told_wherever_a_person_looks(judged: Room, capsys: py
     assert "warning: only reported" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_sample_of_severity_set_refuses_the_data_until_it_is_judged(judged: Room) -> None:
     judged.edit(validate={"severity": {"blank": "set"}})
     judged.save()
@@ -145,6 +148,7 @@ def test_mistakes_in_severities_are_told_before_anything_starts(room: Room, caps
 # ---------------------------------------------------------------- widening
 
 
+@pytest.mark.slow
 def test_bounds_move_so_far_that_released_samples_pass_and_the_record_says_who_and_why(
     judged: Room, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -211,6 +215,7 @@ def test_what_cannot_be_widened_is_told_at_once(judged: Room, capsys: pytest.Cap
     assert "nothing was validated yet" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_set_that_was_refused_is_accepted_by_name(judged: Room) -> None:
     kept = np.flatnonzero((judged.labels != 6) | (np.arange(600) % 6 == 0))
     judged.images, judged.labels = judged.images[kept], judged.labels[kept]

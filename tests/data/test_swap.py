@@ -36,6 +36,7 @@ def lay(folder: Path, files: dict[str, bytes]) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("old", [OLD, {}], ids=["replacing", "first"])
 def test_killed_at_any_change_the_old_or_the_new_dataset_is_whole(tmp_path: Path, old: dict[str, bytes]) -> None:
     outcomes = []
@@ -56,6 +57,7 @@ def test_killed_at_any_change_the_old_or_the_new_dataset_is_whole(tmp_path: Path
     assert not outcomes[0]
 
 
+@pytest.mark.slow
 def test_a_half_deleted_old_dataset_does_not_come_back_for_a_new_one_that_was_deleted(tmp_path: Path) -> None:
     for step in range(1, 40):
         place = tmp_path / str(step) / "data" / "mine"

@@ -48,6 +48,7 @@ def quarantined(room: Room) -> list[str]:
     return ["; ".join(entry["reasons"]) for entry in room.validation()["quarantined"]]
 
 
+@pytest.mark.slow
 def test_shards_hold_the_columns_in_their_own_types_and_prepared_rows_their_codes(room: Room) -> None:
     write(room, wines())
     room.accept()
@@ -73,6 +74,7 @@ def test_shards_hold_the_columns_in_their_own_types_and_prepared_rows_their_code
     assert fit.input.columns[4].categories == tuple(document["categories"]["cultivar"])
 
 
+@pytest.mark.slow
 def test_bad_rows_are_set_aside_and_each_reason_names_its_column(room: Room) -> None:
     frame = wines().astype({"alcohol": object, "proline": object, "cultivar": object})
     frame.loc[0, "alcohol"] = 99
@@ -102,6 +104,7 @@ def test_bad_rows_are_set_aside_and_each_reason_names_its_column(room: Room) -> 
     assert "(mistyped)" not in pd.read_parquet(room.data / "shards" / "00000.parquet")
 
 
+@pytest.mark.slow
 def test_duplicates_are_accepted_where_the_recipe_says_so(room: Room) -> None:
     frame = wines()
     frame.loc[5] = frame.loc[6]
@@ -111,6 +114,7 @@ def test_duplicates_are_accepted_where_the_recipe_says_so(room: Room) -> None:
     assert quarantined(room) == []
 
 
+@pytest.mark.slow
 def test_a_column_that_loses_its_values_or_moves_refuses_the_set(room: Room) -> None:
     write(room, wines())
     room.accept()

@@ -48,6 +48,7 @@ def spoil_five(room: Room) -> None:
 # ---------------------------------------------------------------- accepted
 
 
+@pytest.mark.slow
 def test_good_data_is_accepted_whole_with_a_receipt_for_its_content(accepted: Room) -> None:
     assert {name: held for name, held in tree(accepted.data).items() if name != "receipt.json"} == tree(accepted.incoming)
     receipt = require_receipt(accepted.data, "mine")
@@ -65,6 +66,7 @@ def test_validation_json_says_that_drift_has_nothing_to_be_judged_by(accepted: R
     assert validation["content_sha256"] == content_sha256(accepted.data)
 
 
+@pytest.mark.slow
 def test_the_same_data_again_leaves_the_dataset_untouched(accepted: Room) -> None:
     before = tree(accepted.data)
     times = {place: place.stat().st_mtime_ns for place in accepted.data.rglob("*")}
@@ -74,6 +76,7 @@ def test_the_same_data_again_leaves_the_dataset_untouched(accepted: Room) -> Non
     assert {entry["name"] for entry in accepted.validation()["expectations"]} >= {"drift_of_mean", "drift_of_std"}
 
 
+@pytest.mark.slow
 def test_the_dataset_is_the_same_bytes_elsewhere_and_after_another_version(accepted: Room) -> None:
     other = make_room(accepted.root.with_name("elsewhere"), accepted.images, accepted.labels)
     other.save(images=other.images[:, ::-1], labels=other.labels)
@@ -87,6 +90,7 @@ def test_the_dataset_is_the_same_bytes_elsewhere_and_after_another_version(accep
 # ---------------------------------------------------------------- quarantine
 
 
+@pytest.mark.slow
 def test_a_few_bad_samples_are_set_aside_with_their_reasons_and_the_rest_is_accepted(room: Room) -> None:
     spoil_five(room)
     room.accept()
@@ -99,6 +103,7 @@ def test_a_few_bad_samples_are_set_aside_with_their_reasons_and_the_rest_is_acce
     assert require_receipt(room.data, "mine")["rows"] == {"given": 600, "accepted": 595, "quarantined": 5}
 
 
+@pytest.mark.slow
 def test_a_run_tells_what_was_set_aside_and_why(room: Room) -> None:
     room.save()
     room.accept()
@@ -116,6 +121,7 @@ def test_a_run_tells_what_was_set_aside_and_why(room: Room) -> None:
     assert told.endswith("1 copy of others left out: ae quarantine mine")
 
 
+@pytest.mark.slow
 def test_the_quarantine_holds_the_bad_samples_and_why(room: Room) -> None:
     spoil_five(room)
     room.accept()
@@ -132,6 +138,7 @@ def test_the_quarantine_holds_the_bad_samples_and_why(room: Room) -> None:
     assert [entry["id"] for entry in room.validation()["quarantined"]] == list(rows.index)
 
 
+@pytest.mark.slow
 def test_samples_that_lie_between_no_bounds_are_set_aside(room: Room) -> None:
     room.images[5] = 250
     room.images[5, 0, 0] = 240
@@ -144,6 +151,7 @@ def test_samples_that_lie_between_no_bounds_are_set_aside(room: Room) -> None:
 # ---------------------------------------------------------------- by the kind of the samples
 
 
+@pytest.mark.slow
 def test_a_blank_sample_is_as_good_as_others_where_the_recipe_accepts_it(room: Room) -> None:
     room.images[BLANK] = 255
     room.save()
@@ -153,6 +161,7 @@ def test_a_blank_sample_is_as_good_as_others_where_the_recipe_accepts_it(room: R
     assert "blank" not in {entry["name"] for entry in room.validation()["expectations"]}
 
 
+@pytest.mark.slow
 def test_target_channels_must_lie_in_the_range_and_are_no_part_of_the_mean(room: Room) -> None:
     targets = np.full_like(room.images, 200).astype(np.float32)
     targets[BRIGHT, 3, 3] = 256
@@ -192,6 +201,7 @@ def test_bad_texts_are_set_aside_with_their_reasons_and_the_rest_is_accepted(roo
     assert len(np.load(place / "samples.npy")) == 6
 
 
+@pytest.mark.slow
 def test_texts_that_became_longer_than_those_of_the_accepted_version_are_refused(room: Room) -> None:
     save_texts(room, [b"text number %d" % number for number in range(100)])
     room.accept()
@@ -254,6 +264,7 @@ REFUSED: dict[str, tuple[Callable[[Room], None], list[str]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", REFUSED)
 def test_a_bad_set_is_refused_and_the_accepted_dataset_is_as_it_was(accepted: Room, fault: str) -> None:
     spoil, facts = REFUSED[fault]
@@ -269,6 +280,7 @@ def test_a_bad_set_is_refused_and_the_accepted_dataset_is_as_it_was(accepted: Ro
     assert [child.name for child in accepted.root.iterdir() if child.name.startswith(".ae-")] == []
 
 
+@pytest.mark.slow
 def test_a_refusal_is_recorded_with_its_pages_and_every_bad_sample(accepted: Room) -> None:
     all_blank(accepted)
     accepted.save()
@@ -291,6 +303,7 @@ def test_a_refused_first_dataset_leaves_no_data_folder(room: Room) -> None:
     assert not (room.root / "data").exists()
 
 
+@pytest.mark.slow
 def test_a_mean_that_drifted_from_the_accepted_version_is_refused_and_one_within_the_bound_is_not(accepted: Room) -> None:
     before = tree(accepted.data)
     mean = read_index(accepted.data)["mean"].mean()
@@ -315,6 +328,7 @@ def test_data_that_was_altered_is_no_measure_of_drift(accepted: Room) -> None:
     assert tree(accepted.data) == whole
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_while_accepting_leaves_the_dataset_as_it_was(
     accepted: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:

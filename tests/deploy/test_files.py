@@ -73,6 +73,7 @@ def test_yaml_is_well_formed_and_styled() -> None:
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.slow
 def test_compose_is_what_the_specification_allows() -> None:
     """By Docker's own client where it has the plugin, else by the specification's schema as dclint brings it."""
     if shutil.which("docker") and run("docker", "compose", "version").returncode == 0:
@@ -523,6 +524,7 @@ def test_a_checkout_that_somebody_changed_is_left_alone(source: Path, tmp_path: 
     assert (target / "code.py").read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_a_checkout_cut_short_anywhere_is_finished_by_the_next(source: Path, tmp_path: Path) -> None:
     """Killed before each of its commands: bash stops there by a trap that counts them."""
     commands = 0

@@ -19,6 +19,7 @@ def found(scene, tmp_path_factory):
     return room, run_rivals_study(RivalsStudy({"same": fit, "two": two}), room, figures), figures
 
 
+@pytest.mark.slow
 def test_a_rival_that_changes_nothing_is_the_same_model(found):
     _, finding, _ = found
     own = {key: value for key, value in finding.metrics["model"].items() if key not in ("gain", "lead")}

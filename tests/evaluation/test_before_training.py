@@ -68,6 +68,7 @@ def test_a_recipe_that_cannot_be_trained_or_evaluated_is_refused_when_it_is_read
     assert says in str(error.value)
 
 
+@pytest.mark.slow
 def test_what_the_samples_are_too_few_for_is_told_all_at_once(evaluated):
     recipe = read_recipe(evaluated.recipe)
     gate = {"each": Rule(champion="error", margin=0.1, by="label"), "ranks": Rule(champion="auroc", margin=0.1)}

@@ -57,6 +57,7 @@ def found(scene, tmp_path_factory):
     return room, run_codes_study(SPEC, room, figures), figures / "codes_maps.svg"
 
 
+@pytest.mark.slow
 def test_codes_pca_and_umap_are_compared_at_one_size(found):
     _, finding, file = found
     assert [finding.metrics[name]["size"] for name in ("model", "pca", "umap")] == [8, 8, 8]
@@ -67,6 +68,7 @@ def test_codes_pca_and_umap_are_compared_at_one_size(found):
     assert file.stat().st_size < 200_000
 
 
+@pytest.mark.slow
 def test_the_same_codes_give_the_same_bytes(found, tmp_path):
     room, finding, file = found
     assert run_codes_study(SPEC, room, tmp_path) == finding

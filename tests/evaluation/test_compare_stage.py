@@ -57,6 +57,7 @@ def judged(recipe, evaluated, tmp_path, challenger, champion, count=1, prepared=
     return compare(recipe, prepared or evaluated.prepared, challenger, known, count, tmp_path / "comparison.json")
 
 
+@pytest.mark.slow
 def test_without_a_champion_the_first_is_accepted(recipe, evaluated, tmp_path):
     found = judged(recipe, evaluated, tmp_path, evaluated.bundle, None)
     assert (found["verdict"], found["accepted"], found["champion"], found["rules"]) == ("first", True, None, [])
@@ -389,6 +390,7 @@ def typed(writers, evaluated, poor, tmp_path_factory):
     return *json.loads(done.stdout), folder
 
 
+@pytest.mark.slow
 def test_the_program_tells_the_verdict_and_loads_no_torch(typed):
     [(code, printed, errors), *_], heavy, folder = typed
     assert (code, printed.splitlines()[0]) == (0, "better: accepted"), errors

@@ -199,6 +199,7 @@ def test_tesseract_reads_what_was_typed():
     assert dict(os.environ) == before, "a limit of threads that stays hangs every later training of this process's children"
 
 
+@pytest.mark.slow
 @needs_tesseract
 def test_a_perfect_model_is_read_as_the_clean_pages_are(pages, tmp_path):
     noisy, clean = (array[:2] for array in pages)
@@ -207,6 +208,7 @@ def test_a_perfect_model_is_read_as_the_clean_pages_are(pages, tmp_path):
     assert len(finding.rows) == 6
 
 
+@pytest.mark.slow
 @needs_tesseract
 @pytest.mark.skipif(not SCANS.is_file(), reason=f"needs {SCANS.name} of the shared data")
 def test_a_coffee_stain_costs_characters_and_the_threshold_brings_most_of_them_back():

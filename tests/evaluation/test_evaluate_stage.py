@@ -40,6 +40,7 @@ def metrics(evaluated) -> dict:
     return json.loads((evaluated.report / "metrics.json").read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_the_stage_run_as_a_process_writes_the_same_bytes_and_never_loads_torch(evaluated, tmp_path):
     watch = "import sys, runpy; runpy.run_module('aeops.stages.evaluate', run_name='__main__'); assert 'torch' not in sys.modules"
     places = {"recipe": evaluated.recipe, "prepared": evaluated.prepared, "bundle": evaluated.bundle}
@@ -50,6 +51,7 @@ def test_the_stage_run_as_a_process_writes_the_same_bytes_and_never_loads_torch(
     assert different_files(tmp_path / "report", evaluated.report) == []
 
 
+@pytest.mark.slow
 def test_an_old_report_is_replaced_whole(evaluated, tmp_path):
     (tmp_path / "report" / "figures").mkdir(parents=True)
     (tmp_path / "report" / "figures" / "old.svg").write_text("old")
@@ -115,6 +117,7 @@ def test_the_baselines_read_the_training_samples_with_the_treatment_of_the_model
     assert metrics["detection"]["baseline_rows"] == metrics["reconstruction"]["pca"]["rows"] == len(train)
 
 
+@pytest.mark.slow
 def test_many_training_samples_are_a_subsample_whose_number_is_recorded(evaluated, tmp_path, monkeypatch):
     monkeypatch.setattr(sampling, "MAX_BASELINE_ROWS", 15)
     recipe = read_recipe(evaluated.recipe)
@@ -157,6 +160,7 @@ def test_a_map_of_codes_is_drawn_only_where_groups_lie_apart(tmp_path):
     assert line_charts.share_between(code[:, :2], labels.to_numpy()) > 0.5
 
 
+@pytest.mark.slow
 def test_without_novelty_there_is_nothing_to_detect(evaluated, digits, writers, tmp_path):
     writers.prepared(tmp_path / "prepared", *digits, novelty=None)
     recipe = read_recipe(evaluated.recipe)
@@ -175,6 +179,7 @@ def test_what_the_recipe_does_not_ask_for_is_left_out(evaluated, tmp_path):
     assert json.loads((tmp_path / "report" / "studies.json").read_text()).keys() == {"alarms"}
 
 
+@pytest.mark.slow
 def test_without_pca_the_lead_is_over_the_others(evaluated, tmp_path):
     recipe = replace(read_recipe(evaluated.recipe), evaluate=EvaluateSpec(neighbours=5))
     found = evaluate(recipe, PROJECT, evaluated.prepared, evaluated.bundle, evaluated.training, tmp_path / "report")["detection"]

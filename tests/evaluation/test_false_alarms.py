@@ -80,6 +80,7 @@ def test_the_measured_rate_lies_in_its_interval():
     assert found.interval[0] < found.measured == 8 / 717 < found.interval[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rate", "calibration", "normals"), [(0.01, 882, 930), (0.01, 99, 1000), (0.05, 200, 2000), (0.1, 50, 300)]
 )

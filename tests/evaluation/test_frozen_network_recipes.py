@@ -97,6 +97,7 @@ def test_a_network_that_cannot_be_used_is_refused_before_anything_starts(
         require_named_files(recipe, project)
 
 
+@pytest.mark.slow
 def test_the_stages_train_with_the_file_and_carry_it(
     project: Project, tmp_path: Path, backbone: Path, digits: tuple[np.ndarray, np.ndarray], writers: SimpleNamespace
 ) -> None:

@@ -107,6 +107,7 @@ def write_prepared(folder: Path, parts: dict[str, np.ndarray], fitted: FitSpec) 
     (folder / "prepared.json").write_text(json.dumps(facts), encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_each_kind_has_the_measures_that_it_can_have(report):
     kind, metrics, _ = report
     measures = {"text": ["token_accuracy", "token_similarity", "exact"]}.get(kind, ["mse", "psnr", "ssim", "mse_interval"])

@@ -78,6 +78,7 @@ class InvertedDetector(ConstantDetector):
 # ---------------------------------------------------------------- the study
 
 
+@pytest.mark.slow
 def test_a_share_is_what_the_served_model_flags_of_the_injected_samples(context, study):
     result, _ = study
     normals = np.flatnonzero(context.is_normal)
@@ -116,6 +117,7 @@ def test_the_table_has_a_row_a_fault_and_the_mean_below(study):
     assert ">degrees<" in curves
 
 
+@pytest.mark.slow
 def test_the_same_samples_give_the_same_bytes(context, tmp_path):
     results = []
     for name in ("one", "two"):
@@ -137,6 +139,7 @@ def test_the_metrics_known_beforehand_are_those_that_are_measured(context, study
     assert known_intervals == {name for name in measured if isinstance(measured[name], list)}
 
 
+@pytest.mark.slow
 def test_without_baselines_there_is_no_lead(context, tmp_path):
     alone = replace(context, recipe=replace(context.recipe, evaluate=replace(context.recipe.evaluate, pca_components=None)))
     alone = replace(alone, recipe=replace(alone.recipe, evaluate=replace(alone.recipe.evaluate, neighbours=None)))
@@ -217,6 +220,7 @@ def outcomes_of(recipe, metrics: dict) -> dict[str, bool]:
     return {outcome.name: outcome.passed for outcome in evaluate_rules(recipe.gate, inputs, "x")}
 
 
+@pytest.mark.slow
 def test_without_a_label_the_gate_refuses_a_constant_score_and_a_pca_that_catches_less_than_a_hull(context, study, tmp_path):
     pca = outcomes_of(context.recipe, json.loads(json.dumps(study[0].metrics)))
     assert [pca[name] for name in RULES] == [True, True, False]
@@ -227,6 +231,7 @@ def test_without_a_label_the_gate_refuses_a_constant_score_and_a_pca_that_catche
     assert [blind[name] for name in RULES] == [False, True, False]
 
 
+@pytest.mark.slow
 def test_a_detector_that_is_upside_down_is_refused_though_it_catches_blurred_samples(context, tmp_path):
     result = run_power_study(PowerStudy(20), replace(context, detector=InvertedDetector(context.detector)), tmp_path)
     assert result.metrics["faults"]["blur"] > 0.2

@@ -312,6 +312,7 @@ def bench(checkout: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=checkout, capture_output=True, text=True, timeout=400, check=False)
 
 
+@pytest.mark.slow
 def test_pages_only_writes_page_pictures_index_and_the_readmes_table(checkout):
     done = bench(checkout, "--pages-only")
     assert done.returncode == 0, done.stderr
@@ -328,6 +329,7 @@ def test_pages_only_writes_page_pictures_index_and_the_readmes_table(checkout):
     assert recipe_page.readme_table(["digits", "mnist"], {"digits": record}, targets) in readme
 
 
+@pytest.mark.slow
 def test_a_page_is_written_from_the_record_alone_and_another_runs_report_is_no_source(checkout):
     metrics = checkout / "artifacts" / "digits" / "report" / "metrics.json"
     metrics.write_text(metrics.read_text().replace('"mse": 0.0', '"mse": 0.9'))
@@ -337,6 +339,7 @@ def test_a_page_is_written_from_the_record_alone_and_another_runs_report_is_no_s
     assert "# digits" in (checkout / "docs" / "recipes" / "digits.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_recipe_that_changed_since_gets_no_page_and_is_told(checkout):
     file = checkout / "recipes" / "digits.yaml"
     file.write_text(file.read_text() + "# a comment and a rule of the gate change no figure\n")
@@ -351,12 +354,14 @@ def test_a_recipe_that_changed_since_gets_no_page_and_is_told(checkout):
     assert not (checkout / "docs" / "recipes" / "digits.md").exists()
 
 
+@pytest.mark.slow
 def test_a_recipe_that_is_none_is_refused_with_those_there_are(checkout):
     done = bench(checkout, "digit")
     assert done.returncode == 2
     assert "no recipe digit in benchmarks/targets.yaml; expected some of digits, mnist" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_is_told_and_the_others_go_on(checkout):
     recipe = checkout / "recipes" / "digits.yaml"
     for name in ("digits", "mnist"):

@@ -209,6 +209,7 @@ def test_every_finding_stands_in_the_page_with_its_table_figure_and_entry_in_the
     assert len(elements.ids) == len(set(elements.ids))
 
 
+@pytest.mark.slow
 def test_what_was_not_measured_is_not_shown_as_a_number(write, evaluated, digits, writers, tmp_path):
     writers.prepared(tmp_path / "prepared", *digits, novelty=None)
     places = (tmp_path / "prepared", evaluated.bundle, evaluated.training, tmp_path / "report")
@@ -291,6 +292,7 @@ def test_what_dvc_plots_is_what_the_stages_write(evaluated):
             assert len(table) > 1
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_a_figure_can_be_enlarged_and_the_slider_moved(write, tmp_path):
     write()
@@ -312,6 +314,7 @@ def test_a_figure_can_be_enlarged_and_the_slider_moved(write, tmp_path):
         assert complaints == []
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_axe_finds_no_fault_of_accessibility_in_the_report(write, tmp_path):
     write()

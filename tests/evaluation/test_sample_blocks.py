@@ -31,6 +31,7 @@ def small_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sample_blocks, "BLOCK_VALUES", 50 * 784)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_memory")
 def test_a_set_beyond_memory_has_the_metrics_and_the_scores_of_one_in_memory(evaluated: Any, tmp_path: Path) -> None:
     places = (evaluated.prepared, evaluated.bundle, evaluated.training)

@@ -176,6 +176,7 @@ def equal_models(generator: np.random.Generator, seeds: int) -> tuple[np.ndarray
     return np.stack(scores), novelty
 
 
+@pytest.mark.slow
 def test_of_pairs_of_equal_models_few_are_refused_at_twice_the_deviation_and_many_at_half_of_it():
     generator = np.random.default_rng(0)
     refused = {1.0: 0, 0.5: 0}

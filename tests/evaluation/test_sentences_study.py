@@ -189,6 +189,7 @@ def found(news):
     return sentences.run_sentences_study(spec_of(root), scene, root)
 
 
+@pytest.mark.slow
 def test_training_on_sentences_alone_finds_their_topics(found):
     topic = found.metrics["topics"]
     assert topic["sentences"] == 30 * EACH

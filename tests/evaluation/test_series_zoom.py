@@ -122,6 +122,7 @@ def test_a_span_is_chosen_by_dragging_by_buttons_and_by_keys(browser: Any, tmp_p
         assert errors == []
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_axe_finds_no_fault_in_it(browser: Any, tmp_path: Path) -> None:
     file = page(tmp_path)

@@ -11,6 +11,7 @@ def room(scene):
     return scene(model={"bottleneck": {"kind": "top-k", "size": 1000, "active": 20}})
 
 
+@pytest.mark.slow
 def test_of_a_top_k_code_so_many_numbers_are_in_use(room, tmp_path):
     found = run_sparsity_study(SparsityStudy(), room, tmp_path).metrics
     assert (found["code_size"], found["input_size"]) == (1000, 784)

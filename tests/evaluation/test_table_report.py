@@ -19,6 +19,7 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> Detector:
     return Detector(fit_wines(tmp_path_factory.mktemp("wine")))
 
 
+@pytest.mark.slow
 def test_the_table_of_errors_names_the_columns_and_adds_up(detector: Detector) -> None:
     rows = wine_rows()[120:]
     outputs = detector.score(rows, reconstruction=True)

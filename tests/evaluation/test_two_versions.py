@@ -53,6 +53,7 @@ def compared(two_versions: tuple[Project, Store]) -> comparing.VersionComparison
     return comparing.compare_versions(project, store, load_recipe(project, "digits"), "1", "2")
 
 
+@pytest.mark.slow
 def test_only_what_differs_is_listed(compared: comparing.VersionComparison) -> None:
     epochs = int(compared.first.recipe_values["train.epochs"])
     assert compared.differences == [
@@ -90,6 +91,7 @@ def test_the_samples_they_disagree_on_are_all_there_and_the_widest_apart_first(
     assert all([block.title for block in blocks][1:] == ["Error at each pixel"] * 2 for blocks in compared.pictures)
 
 
+@pytest.mark.slow
 def test_the_command_prints_it_writes_the_page_and_gives_a_program_everything(
     two_versions: tuple[Project, Store], compared: comparing.VersionComparison, capsys: pytest.CaptureFixture[str]
 ) -> None:

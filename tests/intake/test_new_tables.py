@@ -230,6 +230,7 @@ def test_decimals_and_times_with_zones_are_numbers_and_dates_in_utc(project: New
     assert np.isnan(values["sold"][-1])
 
 
+@pytest.mark.slow
 def test_several_sheets_and_tables_are_named_and_one_is_chosen(project: NewProject, tmp_path: Path) -> None:
     book, base = tmp_path / "book.xlsx", tmp_path / "base.db"
     with pd.ExcelWriter(book) as writer:

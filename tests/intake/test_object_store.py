@@ -39,6 +39,7 @@ def pictures(count: int = 110) -> dict[str, bytes]:
     return files
 
 
+@pytest.mark.slow
 def test_pictures_of_a_bucket_are_samples_and_dirt_is_set_aside_by_name(
     project: NewProject, bucket: Bucket, tmp_path: Path
 ) -> None:
@@ -57,6 +58,7 @@ def test_pictures_of_a_bucket_are_samples_and_dirt_is_set_aside_by_name(
     assert "very-secret-key" not in printed + errors
 
 
+@pytest.mark.slow
 def test_a_change_is_seen_and_only_what_changed_is_fetched(project: NewProject, bucket: Bucket, tmp_path: Path) -> None:
     files = {f"shoes/{number}/{number}.png": bytes(number + 1) for number in range(8)}
     bucket.put(files)
@@ -71,6 +73,7 @@ def test_a_change_is_seen_and_only_what_changed_is_fetched(project: NewProject, 
     assert same == {"0.png", "1.png", "2.png", "4.png", "6.png", "7.png"}
 
 
+@pytest.mark.slow
 def test_a_file_of_a_bucket_is_a_table(project: NewProject, bucket: Bucket) -> None:
     rows = "\n".join(["a,b", *[f"{number * 7 % 13},{number / 8}" for number in range(150)]])
     bucket.put({"tables/rows.csv": rows.encode()})
@@ -101,6 +104,7 @@ def test_names_that_no_folder_can_hold_are_refused_and_nothing_is_left(
     assert {path.name for path in set(project.root.rglob("*")) - set(before)} <= {".ae", "sources", "remote"}
 
 
+@pytest.mark.slow
 def test_too_much_is_refused_and_nothing_is_left(project: NewProject, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     bucket.put(pictures(5))
     monkeypatch.setattr(stored_files, "MAX_BYTES", 1000)

@@ -172,6 +172,7 @@ def test_a_header_that_promises_more_than_there_is_allocates_nothing() -> None:
         fit(b"\x93NUMPY\x01\x00v\x00" + header, "application/x-npy", DIGIT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("form", "side"), [("PNG", 8000), ("WEBP", 5500)])
 def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(form: str, side: int) -> None:
     written = io.BytesIO()

@@ -46,6 +46,7 @@ def alarmed(registered: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     return copied
 
 
+@pytest.mark.slow
 def test_an_alarm_that_was_seen_is_in_the_ledger_with_who_and_why_once(
     alarmed: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -65,6 +66,7 @@ def test_an_alarm_that_was_seen_is_in_the_ledger_with_who_and_why_once(
     assert main(["ledger", "verify", "digits"]) == 0
 
 
+@pytest.mark.slow
 def test_the_receivers_are_told_who_has_seen_it_and_what_closes_it(alarmed: Project) -> None:
     with receiver(200) as seen:
         name_webhook(alarmed.root, seen.address)

@@ -91,6 +91,7 @@ def python(project: Project, server: str, script: str, *arguments: str) -> subpr
     return run_in_fork("code", script, *arguments, cwd=project.root, env=environment, timeout=300)
 
 
+@pytest.mark.slow
 def test_the_flow_looks_and_starts_the_retrain_of_a_stale_champion(stale: Project, deployed: UUID, server: str) -> None:
     script = (
         "import sys\nfrom datetime import datetime\nfrom aeops.project import find_project\n"

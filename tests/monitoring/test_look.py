@@ -70,6 +70,7 @@ def read(project: Project) -> dict:
     return json.loads(paths.verdict_file(project, "digits").read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_a_look_writes_its_verdict_history_pages_and_what_it_decided(looked: Project) -> None:
     found = read(looked)
     alarms = {one["name"] for one in found["signals"] if one["verdict"] == "alarm"}
@@ -124,6 +125,7 @@ def test_the_reference_is_fetched_once(looked: Project, recipe: Recipe, monkeypa
     assert run_check(looked, recipe, on_day(promotion_of(looked), 14))["drift"] == read(looked)["drift"]
 
 
+@pytest.mark.slow
 def test_a_champion_without_predictions_opens_mlflow_once(
     project: Project, recipe: Recipe, promoted: datetime, score: Callable[..., None], normal: np.ndarray, monkeypatch
 ) -> None:

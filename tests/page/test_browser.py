@@ -70,6 +70,7 @@ def digit(digits: np.ndarray, tmp_path: Path) -> Path:
     return tmp_path / "digit.png"
 
 
+@pytest.mark.slow
 def test_every_page_opens_without_a_complaint_and_asks_no_other_host(opened: Opened) -> None:
     for path in PATHS:
         page = opened.go(path)
@@ -186,6 +187,7 @@ def test_without_javascript_the_pages_are_whole_and_the_box_says_what_to_type(br
             assert words in text
 
 
+@pytest.mark.slow
 def test_a_page_that_stays_open_shows_what_has_changed_and_keeps_what_was_typed(
     browser: Any, project: Project, tmp_path: Path
 ) -> None:
@@ -203,12 +205,14 @@ def test_a_page_that_stays_open_shows_what_has_changed_and_keeps_what_was_typed(
         assert page.input_value("#try-text") == "half a row"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("path", ["/", "/r/digits", "/compare", "/r/news-text"])
 def test_axe_finds_no_fault_of_accessibility(browser: Any, served: Served, path: str, scheme: str) -> None:
     assert axe_faults(browser, served.address + path, scheme) == []
 
 
+@pytest.mark.slow
 def test_the_script_of_the_pictures_in_the_docs_takes_them_all(
     browser: Any, served: Served, project: Project, digit: Path, tmp_path: Path
 ) -> None:

@@ -54,6 +54,7 @@ def page(client: httpx.Client, path: str) -> Elements:
     return Elements(answer.text)
 
 
+@pytest.mark.slow
 def test_the_overview_has_a_card_for_the_recipe_with_a_version_and_a_line_for_each_of_the_others(client: httpx.Client) -> None:
     shown = page(client, "/")
     cards = [attributes for tag, attributes in shown.found if tag == "article"]
@@ -159,6 +160,7 @@ def test_the_page_only_reads(client: httpx.Client, method: str, path: str) -> No
     assert client.request(method, path).status_code == 405
 
 
+@pytest.mark.slow
 def test_the_overview_answers_while_mlflow_is_out_of_reach_and_says_so(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,6 +178,7 @@ def test_the_overview_answers_while_mlflow_is_out_of_reach_and_says_so(
         wait_for(lambda: "Prefect does not answer" in Elements(asking.get("/").text).text)
 
 
+@pytest.mark.slow
 def test_files_that_cannot_be_read_are_told_and_the_rest_stays(project: Project, tmp_path: Path) -> None:
     changed = copied(project, tmp_path)
     write(changed.home / "monitoring" / "digits" / "verdict.json", "{ torn")
@@ -193,6 +196,7 @@ def test_files_that_cannot_be_read_are_told_and_the_rest_stays(project: Project,
         assert "The recipe cannot be read" in page(asking, "/").text
 
 
+@pytest.mark.slow
 def test_a_version_that_waits_for_approval_is_at_the_top_with_the_command(project: Project, tmp_path: Path) -> None:
     from aeops.registry import ledger
 
@@ -205,6 +209,7 @@ def test_a_version_that_waits_for_approval_is_at_the_top_with_the_command(projec
         assert "ae approve digits 2 --by NAME --why TEXT" in text
 
 
+@pytest.mark.slow
 def test_the_page_loads_no_torch_and_no_mlflow_also_when_it_scores(project: Project) -> None:
     script = (
         "import sys\nfrom fastapi.testclient import TestClient\nfrom aeops.page.app import build_page_app\n"
@@ -237,6 +242,7 @@ def test_every_asset_that_a_page_names_is_there(client: httpx.Client) -> None:
     assert "--model:#0072b2" in client.get("/page.css").text
 
 
+@pytest.mark.slow
 def test_an_application_that_was_never_started_answers_from_the_files(project: Project) -> None:
     from fastapi.testclient import TestClient
 

@@ -152,6 +152,7 @@ def test_a_sample_waits_for_a_thread_no_longer_than_a_moment(monkeypatch: pytest
     anyio.run(fill_all_threads)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("piece", ["[[],[],", "{},", '{"a":{'])
 def test_pasted_json_of_countless_lists_is_refused_before_it_is_parsed(piece: str) -> None:
     started = time.monotonic()

@@ -85,6 +85,7 @@ def test_without_a_server_there_are_no_plans_and_a_silent_one_is_told(empty: Pro
         read_plans(empty)
 
 
+@pytest.mark.slow
 def test_runs_and_deployments_of_a_real_prefect_are_told_by_recipe(
     empty: Project, empty_prefect_database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

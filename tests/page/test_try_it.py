@@ -160,6 +160,7 @@ def test_a_service_that_is_gone_is_told(project: Project) -> None:
         try_sample(project, load_recipe(project, "digits"), gone, None, given())
 
 
+@pytest.mark.slow
 def test_a_running_service_scores_and_its_refusal_is_told(
     project: Project, tmp_path: Path, digits: np.ndarray, linear_bundle: Path
 ) -> None:

@@ -65,6 +65,7 @@ def champion(checkout: Checkout) -> str | None:
     return next((version for version, aliases, _ in checkout.versions() if "champion" in aliases), None)
 
 
+@pytest.mark.slow
 def test_a_run_by_hand_ends_with_what_it_waits_for_and_what_to_type(
     waiting: tuple[Checkout, subprocess.CompletedProcess[str]],
 ) -> None:
@@ -103,6 +104,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
 
 
+@pytest.mark.slow
 def test_another_run_while_it_waits_is_quick_and_says_the_same(copy: Checkout) -> None:
     before = ledger(copy)
     done = copy.ae_in_process("run", "small", AE_BY="ada")
@@ -112,6 +114,7 @@ def test_another_run_while_it_waits_is_quick_and_says_the_same(copy: Checkout) -
     assert ledger(copy) == before
 
 
+@pytest.mark.slow
 def test_somebody_else_approves_and_an_unchanged_run_leaves_a_rollback_alone(copy: Checkout) -> None:
     refused = copy.ae_in_process("approve", "small", "2", "--by", "ada", "--why", WHY)
     assert refused.returncode == 2
@@ -154,6 +157,7 @@ def test_a_run_with_the_same_evidence_does_not_undo_a_rollback(copy: Checkout, p
     assert champion(copy) == "1"
 
 
+@pytest.mark.slow
 def test_a_step_that_fails_leaves_alias_ledger_and_registry_as_they_were(copy: Checkout, prefect_address: str) -> None:
     before = ((copy.home / "ledger" / "small.jsonl").read_bytes(), copy.pointers())
     (stored_bundle(copy.store(), "small", "1") / "model.onnx").write_bytes(b"")  # the champion is no longer what was registered

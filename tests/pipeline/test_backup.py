@@ -13,6 +13,7 @@ from aeops.errors import UsageError
 from aeops.project import Project, find_project
 
 
+@pytest.mark.slow
 def test_a_restored_project_is_whole_and_its_next_run_has_nothing_to_do(ran: Checkout, tmp_path: Path) -> None:
     original = copy_checkout(ran, tmp_path / "first")
     restored = restore_from_backup(original, tmp_path / "a second place")
@@ -30,6 +31,7 @@ def test_a_restored_project_is_whole_and_its_next_run_has_nothing_to_do(ran: Che
     assert not original.root.exists()
 
 
+@pytest.mark.slow
 def test_a_copied_dvc_configuration_sends_nothing_to_the_original(bare: Checkout, tmp_path: Path) -> None:
     state = bare.root / "state"  # AE_HOME in the checkout
     keep_state_in_home(Project(bare.root, state))

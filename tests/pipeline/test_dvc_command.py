@@ -18,6 +18,7 @@ def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DVC_SITE_CACHE_DIR", "")
 
 
+@pytest.mark.slow
 def test_the_remote_follows_the_state_folder_and_comes_back(bare: Checkout, tmp_path: Path) -> None:
     elsewhere = tmp_path / "state"
     dvc.keep_state_in_home(Project(bare.root, elsewhere))
@@ -26,6 +27,7 @@ def test_the_remote_follows_the_state_folder_and_comes_back(bare: Checkout, tmp_
     assert str(elsewhere) not in bare.dvc("remote", "list").stdout
 
 
+@pytest.mark.slow
 def test_the_committed_configuration_is_enough_for_the_default_state_folder(bare: Checkout) -> None:
     dvc.keep_state_in_home(Project(bare.root, bare.home))
     assert not (bare.root / ".dvc" / "config.local").exists()
@@ -40,6 +42,7 @@ def test_a_stale_lock_is_taken_away(bare: Checkout) -> None:
     assert not lock.exists()
 
 
+@pytest.mark.slow
 def test_settings_of_the_users_git_and_dvc_reach_no_run(bare: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What git ignores, that DVC stages files in git, links instead of copies, and another cache or remote."""
     home = tmp_path / "user"
@@ -79,6 +82,7 @@ def entries(checkout: Checkout) -> dict[str, str | None]:
     return {entry["path"]: entry.get("md5") for entry in yaml.safe_load((checkout.root / "data.dvc").read_text())["outs"]}
 
 
+@pytest.mark.slow
 def test_a_dataset_that_is_added_leaves_the_entries_of_others_alone(bare: Checkout) -> None:
     project = add_files(bare, one="1", two="2")
     first = dvc.add_dataset(project, "one")
@@ -92,6 +96,7 @@ def test_a_dataset_that_is_added_leaves_the_entries_of_others_alone(bare: Checko
     assert dvc.dataset_hash(project, "two") == second
 
 
+@pytest.mark.slow
 def test_one_entry_for_all_data_becomes_one_for_each_dataset(bare: Checkout) -> None:
     project = add_files(bare, one="1", two="2")
     assert bare.dvc("add", "data").returncode == 0
@@ -101,6 +106,7 @@ def test_one_entry_for_all_data_becomes_one_for_each_dataset(bare: Checkout) -> 
     assert first == dvc.dataset_hash(project, "one") != dvc.dataset_hash(project, "two")
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_before_dvc_filled_an_entry_in_is_no_obstacle(bare: Checkout) -> None:
     project = add_files(bare, one="1")
     (bare.root / "data.dvc").write_text("outs:\n- path: data/one\n")
@@ -108,10 +114,12 @@ def test_a_run_that_was_killed_before_dvc_filled_an_entry_in_is_no_obstacle(bare
     assert dvc.add_dataset(project, "one") == entries(bare)["data/one"]
 
 
+@pytest.mark.slow
 def test_the_remote_lies_in_a_state_folder_of_any_name(bare: Checkout, tmp_path: Path) -> None:
     require_stored_data(Project(bare.root, tmp_path / ANY_NAME))
 
 
+@pytest.mark.slow
 def test_data_is_stored_in_a_checkout_of_any_name(tmp_path: Path) -> None:
     checkout = make_checkout(tmp_path / ANY_NAME.replace("{HOME}", "HOME"))
     require_stored_data(Project(checkout.root, checkout.home))

@@ -47,6 +47,7 @@ def test_every_mistake_of_a_recipe_is_told_at_once(bare: Checkout) -> None:
     assert not bare.home.exists()  # nothing was started
 
 
+@pytest.mark.slow
 def test_bad_data_stops_the_run_and_leaves_everything_as_it_was(ran: Checkout, prefect_address: str, tmp_path: Path) -> None:
     copy = copy_checkout(ran, tmp_path / "copy")
     before, versions = copy.pointers(), copy.versions()
@@ -60,6 +61,7 @@ def test_bad_data_stops_the_run_and_leaves_everything_as_it_was(ran: Checkout, p
     assert copy.versions() == versions
 
 
+@pytest.mark.slow
 def test_a_second_run_is_refused_while_one_goes_on(bare: Checkout, stopping: list[subprocess.Popen[bytes]]) -> None:
     first = bare.start("run", "small")
     stopping.append(first)

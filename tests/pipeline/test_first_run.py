@@ -80,6 +80,7 @@ def test_the_command_that_dvc_yaml_names_has_nothing_to_do_after_a_run(ran: Chec
     assert "up to date" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_change_of_code_shows_in_dvc_status_once_its_hash_is_written(ran: Checkout, tmp_path: Path) -> None:
     changed = Checkout(shutil.copytree(ran.root, tmp_path / "changed", symlinks=True))
     file = changed.root / "aeops" / "kinds" / "arrays.py"
@@ -101,6 +102,7 @@ def test_every_step_is_a_task_with_a_name_and_its_artifacts_are_on_the_page(ran:
     assert {"small-metrics", "small-verdict", "small-comparison", "small-mlflow-run", "small-data-docs"} <= keys
 
 
+@pytest.mark.slow
 def test_the_mlflow_run_holds_curves_parameters_lineage_data_and_evidence(ran: Checkout) -> None:
     script = """
 import json
@@ -165,6 +167,7 @@ def test_dvc_pull_restores_what_was_deleted(ran: Checkout, tmp_path: Path) -> No
     assert (copy.root / "artifacts" / "small" / "bundle" / "model.onnx").read_bytes() == model
 
 
+@pytest.mark.slow
 def test_a_refused_model_is_registered_as_challenger_and_the_champion_stays(
     ran: Checkout, prefect_address: str, tmp_path: Path
 ) -> None:
@@ -198,6 +201,7 @@ def test_the_champion_scores_a_file(ran: Checkout) -> None:
     assert "1200" in done.stdout.replace(",", "")
 
 
+@pytest.mark.slow
 def test_ae_ui_shows_the_run_that_was(ran: Checkout, stopping: list[subprocess.Popen[bytes]]) -> None:
     port = str(find_free_port())
     stopping.append(ran.start("ui", "--port", port))
@@ -225,6 +229,7 @@ def environment_in(ran: Checkout) -> Iterator[Path]:
     link.unlink()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("environment_in")
 def test_the_champion_answers_on_both_servers_with_the_same_scores(
     ran: Checkout, stopping: list[subprocess.Popen[bytes]]

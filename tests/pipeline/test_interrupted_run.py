@@ -60,6 +60,7 @@ def assert_stopped(terminal: Terminal, step: str) -> float:
     return seconds
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_all_of_it_and_marks_the_run_cancelled(bare: Checkout, empty_prefect_database: Path) -> None:
     add_databases(bare, empty_prefect_database)
     with run_in_terminal(bare) as terminal:

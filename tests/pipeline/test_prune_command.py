@@ -5,11 +5,13 @@ import os
 import shutil
 from pathlib import Path
 
+import pytest
 from checkout import Checkout, copy_checkout
 
 from aeops.data.dataset import content_sha256
 
 
+@pytest.mark.slow
 def test_the_data_of_the_champion_comes_back_after_all_that_is_old_is_deleted(ran: Checkout, tmp_path: Path) -> None:
     copy = copy_checkout(ran, tmp_path / "copy")
     before = content_sha256(copy.root / "data" / "small")

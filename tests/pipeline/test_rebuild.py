@@ -97,6 +97,7 @@ def recorded(copy: Checkout, changes: dict[str, str] | None = None) -> dict[str,
     return {"run": run, "model": store.client.get_model_version_download_uri("small", "1"), "tags": version.tags}
 
 
+@pytest.mark.slow
 def test_a_version_is_identical_after_modules_and_worktree_moved_on_and_leaves_no_mark(copy: Checkout, tmp_path: Path) -> None:
     copy = restore_from_backup(copy, tmp_path / "another place")  # the registry's paths are repaired by the first command
     assert "small: whole" in copy.ae_in_forks("ledger", "verify").stdout
@@ -147,6 +148,7 @@ def test_a_record_whose_seed_is_another_is_different_from_the_first_step(copy: C
     assert (copy.home / "rebuild" / "small-1" / "code" / "artifacts" / "small" / "bundle").is_dir()  # left for a look
 
 
+@pytest.mark.slow
 def test_every_missing_piece_is_named_at_once_and_nothing_runs(copy: Checkout) -> None:
     tampered(
         copy, "requirements.lock", "numpy==", "numpy==1.0.0 ; python_version < '3'\nno-such-package==", "file.requirements.lock"
@@ -196,6 +198,7 @@ def forget_history(copy: Checkout) -> None:
     git(copy.root, "gc", "-q", "--prune=now")
 
 
+@pytest.mark.slow
 def test_code_that_git_never_saw_is_told_by_the_lock(copy: Checkout) -> None:
     (copy.root / "ae_models" / "training.py").write_text("# another one\n")
     git(copy.root, "commit", "-qam", "another one")

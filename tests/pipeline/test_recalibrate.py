@@ -37,6 +37,7 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
+@pytest.mark.slow
 def test_another_rate_on_samples_of_a_file_is_a_version_and_a_line_of_its_own_and_the_next_run_keeps_it(
     copy: Checkout, prefect_address: str, tmp_path: Path
 ) -> None:

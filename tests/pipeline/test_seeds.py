@@ -41,6 +41,7 @@ def everything_registered(checkout: Checkout) -> tuple[Any, ...]:
     return checkout.versions(), (checkout.home / "ledger" / "small.jsonl").read_bytes(), (checkout.root / "dvc.lock").read_bytes()
 
 
+@pytest.mark.slow
 def test_only_seeds_without_a_result_are_trained_and_the_record_is_a_change_that_the_next_run_sees(copy: Checkout) -> None:
     own, _ = planned(copy, [0, 1])  # seed 0 is that of the run that went through here
     artifacts = copy.root / "artifacts" / "small"
@@ -92,6 +93,7 @@ def test_what_cannot_be_measured_is_said_before_anything_starts(copy: Checkout) 
     assert not (copy.home / "seeds").exists()
 
 
+@pytest.mark.slow
 def test_another_threshold_measures_again_and_trains_nothing_and_other_settings_train(copy: Checkout) -> None:
     [first] = planned(copy, [3])
     copy.edit_recipe({"threshold.false_alarm_rate": 0.05})

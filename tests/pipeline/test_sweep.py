@@ -63,6 +63,7 @@ def everything_registered(checkout: Checkout) -> tuple[Any, ...]:
     return checkout.versions(), (checkout.home / "ledger" / "small.jsonl").read_bytes()
 
 
+@pytest.mark.slow
 def test_the_best_trial_is_written_to_the_recipe_and_no_test_sample_counts(copy: Checkout, tmp_path: Path) -> None:
     before, old_text = everything_registered(copy), (copy.root / "recipes" / "small.yaml").read_text()
     poisoned = tmp_path / "poisoned"
@@ -106,6 +107,7 @@ def require_nested_runs(checkout: Checkout, document: dict[str, Any]) -> None:
         assert child.data.metrics["error"] == pytest.approx(trial["values"][-1])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="asks for a GPU where there is none")
 def test_a_trial_that_fails_stays_in_the_table_and_what_a_limit_leaves_out_is_trained_by_the_same_command(copy: Checkout) -> None:
     over = ("sweep", "small", "--over", "train.accelerator=cpu,gpu", "--by", "error", "--threads", "1")

@@ -64,6 +64,7 @@ def test_help_loads_nothing_heavy_and_names_every_verb() -> None:
         assert re.search(rf"^    {name}(?: +|\n {{10,}})\S", shown, re.MULTILINE), f"`ae --help` says nothing about {name}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["aeops.bundle.detector", "ae_models.export"])
 def test_onnxruntime_writes_nothing_into_the_home(module: str, tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name not in ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")}

@@ -32,6 +32,7 @@ def ahead(tmp_path: Path) -> Callable[[str], PreloadedProcess]:
     return lambda module: PreloadedProcess(module, root=ROOT, home=tmp_path / "home", log=tmp_path / "stage.log")
 
 
+@pytest.mark.slow
 def test_one_that_was_started_ahead_tells_what_one_started_now_tells(
     ahead: Callable[[str], PreloadedProcess], tmp_path: Path
 ) -> None:

@@ -37,6 +37,7 @@ def only(findings: Iterator[health_checks.HealthCheck], level: str) -> health_ch
     return found
 
 
+@pytest.mark.slow
 def test_a_fresh_checkout_has_no_fault_and_is_told_how_to_begin(project: Project) -> None:
     done = Checkout(project.root).ae_in_process("doctor")
     assert done.returncode == 0, done.stdout
@@ -62,6 +63,7 @@ def test_a_recipe_with_a_mistake_is_a_fault(project: Project) -> None:
     assert "recipes/small.yaml" in found.type_this
 
 
+@pytest.mark.slow
 def test_data_that_was_changed_after_it_was_accepted_is_a_fault(project: Project) -> None:
     ingest(load_recipe(project, "small"), project, project.incoming("small"))
     accept_unjudged(project.incoming("small"), project.dataset("small"))

@@ -87,6 +87,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     return Project(checkout.root, checkout.home)
 
 
+@pytest.mark.slow
 def test_a_remote_that_is_not_set_is_told_once_and_as_what_it_is(project: Project) -> None:
     (project.root / ".dvc" / "config").write_text("")
     (project.root / "data" / "set").mkdir(parents=True)
@@ -96,6 +97,7 @@ def test_a_remote_that_is_not_set_is_told_once_and_as_what_it_is(project: Projec
     assert not isinstance(caught.value, TransientError)
 
 
+@pytest.mark.slow
 def test_a_stage_of_dvc_that_was_killed_may_pass_and_one_that_is_unknown_may_not(project: Project) -> None:
     command = f"{sys.executable} -c 'import os; os.kill(os.getpid(), 9)'"
     (project.root / "dvc.yaml").write_text(f"stages:\n  dies:\n    cmd: {command}\n")

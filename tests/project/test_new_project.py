@@ -95,6 +95,7 @@ def test_a_users_repository_keeps_its_files_and_its_history(tmp_path: Path) -> N
     assert not (below / ".git").exists()
 
 
+@pytest.mark.slow
 def test_dvc_finds_nothing_to_do_in_a_new_project_and_plan_says_what_a_run_would_do(tmp_path: Path) -> None:
     create_project(tmp_path)
     project = Project(tmp_path, tmp_path / ".ae")

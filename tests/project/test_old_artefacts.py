@@ -105,6 +105,7 @@ def test_the_record_of_a_last_run_is_read_where_it_lay_and_gives_way_to_a_newer_
     assert json.loads(last_run_file(project, "small").read_text(encoding="utf-8"))["summary"] == {"version": "2"}
 
 
+@pytest.mark.slow
 def test_a_logged_model_answers_as_its_bundle_does(tmp_path: Path, samples: np.ndarray) -> None:
     with tarfile.open(FIXTURES / "logged-model" / "model.tar.gz") as archive:
         archive.extractall(tmp_path, filter="data")

@@ -216,6 +216,7 @@ def test_doctor_says_that_the_state_is_whole_where_it_is(project: Project) -> No
     assert check.level == "good"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [DAMAGE["cut"], DAMAGE["lacks its keys"]], ids=["cut", "lacks its keys"])
 def test_no_command_ends_in_a_traceback(
     dvc_project: Project, damage: bytes, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -90,6 +90,7 @@ def stored_samples(folder: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_what_dvc_stores_is_on_the_disk_and_what_a_power_failure_emptied_is_stored_again(
     project: Project, synced: set[tuple[int, int]], capsys: pytest.CaptureFixture[str]
 ) -> None:

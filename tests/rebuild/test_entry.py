@@ -58,6 +58,7 @@ def test_stages_whose_code_is_another_are_named(clone: Project) -> None:
         describe_clone(clone, MODULE, "small", sys.executable)
 
 
+@pytest.mark.slow
 def test_a_lock_without_a_stage_or_with_another_command_is_refused(clone: Project) -> None:
     with pytest.raises(DataError, match=r"expected a command `sh \.dvc/stage \.\.\.` for prepare@other in .*, got nothing"):
         describe_clone(clone, MODULE, "other", sys.executable)

@@ -114,6 +114,7 @@ def events(project: Project) -> list[tuple[str, str, str]]:
     return [(line.event, line.version, line.who) for line in ledger.read_entries(project, "digits")]
 
 
+@pytest.mark.slow
 def test_a_request_moves_nothing_and_says_what_it_waits_for(project: Project, store: Store, waiting: str) -> None:
     assert champion(store) == "1"
     assert events(project)[-1] == ("request", "2", "ada")
@@ -201,6 +202,7 @@ def test_the_account_is_said_before_the_champion_moves(
     assert champion(store) == "3"
 
 
+@pytest.mark.slow
 def test_the_starter_is_barred_where_the_recipe_says_so_then_or_now(
     project: Project, store: Store, made: Callable[[str], str]
 ) -> None:
@@ -279,6 +281,7 @@ def test_what_cannot_be_decided_is_told_and_changes_nothing(
     assert (events(project), champion(store)) == (before, "1")
 
 
+@pytest.mark.slow
 def test_tags_alone_make_no_request(project: Project, store: Store, made: Callable[[str], str]) -> None:
     version = made("one")
     store.set_tags("digits", version, {"approval": "waiting", "approval.expected": "none"})

@@ -26,6 +26,7 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_versions_are_registered_and_read_in_a_state_folder_of_any_name(
     tmp_path: Path, empty_database: Path, bundle: Callable[..., Path]
 ) -> None:
@@ -47,6 +48,7 @@ def test_versions_are_registered_and_read_in_a_state_folder_of_any_name(
     assert Store(project, database_uri(project)).is_local
 
 
+@pytest.mark.slow
 def test_a_database_is_created_in_a_state_folder_of_any_name(tmp_path: Path) -> None:
     project = Project(tmp_path, tmp_path / "homes" / ANY_NAME)
     project.mlflow.mkdir(parents=True)

@@ -48,6 +48,7 @@ def replaced(bundle: Path) -> None:
     write_checksums(bundle)
 
 
+@pytest.mark.slow
 def test_a_tag_that_was_changed_by_hand_is_told_and_set_again(store: Store, project: Project, champion: Path) -> None:
     store.set_tags("digits", "2", {"bundle_sha256": "0" * 64})
     [problem] = promotion.find_problems(store, "digits")
@@ -163,6 +164,7 @@ def test_an_upload_that_fails_half_way_leaves_the_stored_bundle_as_it_was(
     assert VerifiedBundle(champion).sha256 == bundle_sha256(large_bundle)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", range(3))
 def test_an_upload_that_is_killed_while_it_switches_leaves_no_mixture(
     store: Store, champion: Path, large_bundle: Path, step: int

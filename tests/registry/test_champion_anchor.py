@@ -107,6 +107,7 @@ def head(decided: Store, project: Project, capsys: pytest.CaptureFixture[str], t
     return file
 
 
+@pytest.mark.slow
 def test_the_head_stands_in_for_a_ledger_that_is_elsewhere(
     decided: Store, project: Project, head: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

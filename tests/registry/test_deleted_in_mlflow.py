@@ -58,6 +58,7 @@ def deleted_for_good(store: Store, run: str) -> None:
     store.client._tracking_client.store._hard_delete_run(run)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_deleted_for_good_ends_neither_show_nor_why(decided: Store, capsys: pytest.CaptureFixture[str]) -> None:
     deleted_for_good(decided, decided.version("digits", "2").run_id)
     assert main(["show", "digits"]) == 0
@@ -123,6 +124,7 @@ def test_a_champion_deleted_between_ledger_and_alias_does_not_stop_every_run(dec
     assert promotion.find_problems(decided, "digits") == []
 
 
+@pytest.mark.slow
 def test_a_deleted_model_is_replaced_and_no_number_is_given_twice(decided: Store, bundle: Callable[..., Path]) -> None:
     decided.client.delete_registered_model("digits")
     with pytest.raises(UsageError, match=r"no version of digits is registered .* `ae run digits`"):

@@ -245,6 +245,7 @@ def judge(site: Site, *ids: str) -> None:
     record_widenings(site.project, "digits", [widening], facts)
 
 
+@pytest.mark.slow
 def test_a_sample_goes_from_everywhere_and_what_is_not_of_it_stays(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     before = site.holding()
     assert len(before) >= 8  # data, and in cache and remote shards, prepared samples and banks; the registry's banks
@@ -326,6 +327,7 @@ def test_a_forgetting_that_is_killed_at_any_step_is_completed_by_the_same_comman
     require_forgotten(site)
 
 
+@pytest.mark.slow
 def test_what_is_unclear_is_refused_before_anything_is_deleted(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     ids = site.ids_file(site.gone)
     before = tree(site.project.root)

@@ -347,6 +347,7 @@ def tampered(
         return open_store(project)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", TAMPERINGS)
 def test_a_ledger_that_was_tampered_with_is_named_fault_by_fault_and_nothing_moves(
     tampered: Store, five_decisions: Project, kind: str

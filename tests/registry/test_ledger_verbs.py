@@ -256,6 +256,7 @@ def test_retire_leaves_no_champion_and_says_the_way_back(decided: Store, gone: N
     assert champion(decided) == "2"
 
 
+@pytest.mark.slow
 def test_show_says_why_there_is_no_champion(decided: Store, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copy(ROOT / "recipes" / "digits.yaml", decided.project.recipes)
     promotion.retire(decided, "digits", who="ada", why="the camera\x1b[2J is [gone]")

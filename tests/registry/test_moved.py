@@ -117,6 +117,7 @@ def test_a_database_restored_without_its_files_says_what_to_copy(
     assert promotion.find_problems(store, "digits") == []
 
 
+@pytest.mark.slow
 def test_paths_are_left_alone_while_a_run_of_another_process_uses_them(
     decided: Store, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -36,6 +36,7 @@ def lines(store: Store) -> list[LedgerEntry]:
 # ---------------------------------------------------------------- moving
 
 
+@pytest.mark.slow
 def test_a_champion_has_a_line_that_names_its_bundle_and_a_mirror_of_that_line(registered: Store) -> None:
     line = promote(registered, "1", None)
     assert champion(registered) == "1"
@@ -50,6 +51,7 @@ def test_a_champion_has_a_line_that_names_its_bundle_and_a_mirror_of_that_line(r
     assert promotion.find_problems(registered, "digits") == []
 
 
+@pytest.mark.slow
 def test_the_ledger_says_who_was_champion_at_each_moment(registered: Store) -> None:
     told: list[tuple[LedgerEntry, str | None]] = [(promote(registered, "1", None), "1")]
     refused = promotion.record_decision(registered, Decision("refusal", "digits", "2", "the gate", "worse", {"sha256": "2" * 64}))
@@ -84,6 +86,7 @@ def test_a_champion_that_changed_meanwhile_is_not_overrun(registered: Store) -> 
     assert [line.event for line in lines(registered)] == ["promotion", "promotion", "retirement"]
 
 
+@pytest.mark.slow
 def test_of_two_promotions_at_once_one_is_champion_and_the_other_is_told_which(
     project: Project, three_versions: Project, copy_state: Callable[[Project, Project], None], tmp_path: Path
 ) -> None:
@@ -117,6 +120,7 @@ def test_of_two_promotions_at_once_one_is_champion_and_the_other_is_told_which(
     assert promotion.find_problems(registered, "digits") == []
 
 
+@pytest.mark.slow
 def test_the_same_evidence_promotes_once_so_a_rollback_stands(registered: Store) -> None:
     promote(registered, "1", None)
     line = promote(registered, "2", "1")
@@ -129,6 +133,7 @@ def test_the_same_evidence_promotes_once_so_a_rollback_stands(registered: Store)
     assert champion(registered) == "2"
 
 
+@pytest.mark.slow
 def test_the_champions_own_weights_with_another_threshold_are_a_recalibration_once(
     store: Store, bundle: Callable[..., Path], start: Callable[[], str]
 ) -> None:
@@ -204,6 +209,7 @@ def test_a_decision_is_written_once_for_an_evidence_and_a_person_may_think_again
 # ---------------------------------------------------------------- rollback and retirement
 
 
+@pytest.mark.slow
 def test_a_rollback_goes_back_to_what_was_champion_and_to_nothing_else(decided: Store) -> None:
     with pytest.raises(UsageError, match=r"version 2 of digits is champion already \(promotion of version 2, number 5"):
         promotion.rollback(decided, "digits", "2", **ADA)

@@ -28,6 +28,7 @@ from flows import registering_steps
 DATASET = {"dataset": "digits", "content_sha256": "c" * 64}
 
 
+@pytest.mark.slow
 def test_two_first_users_of_a_fresh_store_both_open_it_after_one_that_was_killed(
     project: Project, tmp_path: Path, create_database: Callable[[Path, Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

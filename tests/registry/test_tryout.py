@@ -146,6 +146,7 @@ def change(file: Path, old: str, new: str) -> None:
     file.write_text(text.replace(old, new), encoding="utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("modules_in_forks")
 def test_a_logged_model_answers_as_its_bundle_does_within_its_budget(
     model: Path, project: Project, monkeypatch: pytest.MonkeyPatch
@@ -231,6 +232,7 @@ def test_a_model_without_an_input_example_is_refused(model: Path, store: Store) 
     assert check_version(store, "digits", "1").status == "fails: the logged model has no input example"
 
 
+@pytest.mark.slow
 def test_a_model_that_does_not_answer_in_time_is_stopped(model: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     change(model / "served_model.py", "from typing import Any", "import time\ntime.sleep(3600)\nfrom typing import Any")
     monkeypatch.setattr(logged_model_check, "SECONDS", 3)
@@ -256,6 +258,7 @@ def test_without_a_budget_an_answer_is_enough_and_nothing_else_is() -> None:
     assert failed.message == "a fresh process that loads the logged model as MLflow serves it fails: boom; it has to answer"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("modules_in_forks")
 def test_a_version_or_a_store_that_is_not_there_is_an_error_and_no_verdict(
     model: Path, project: Project, monkeypatch: pytest.MonkeyPatch

@@ -39,6 +39,7 @@ def test_a_server_that_is_not_there_is_told_within_fifteen_seconds(project: Proj
     assert not project.mlflow.exists()
 
 
+@pytest.mark.slow
 def test_a_server_killed_in_the_middle_loses_nothing(
     project: Project, empty_database: Path, bundle: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

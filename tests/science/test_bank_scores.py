@@ -295,6 +295,7 @@ def test_fewer_training_samples_than_neighbours_are_refused(autoencoder: Autoenc
         KnnScore(neighbours=5, **INPUT_SPACE).fit(few)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "score",
     [

@@ -48,6 +48,7 @@ def training(fitted: Any, tmp_path: Path) -> Path:
     return Path(shutil.copytree(fitted.history, tmp_path / "training"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_changed_section_makes_the_bundle_that_a_whole_fit_would(
     spec: FitSpec, fitted: Any, fit_into: Callable[..., Any], roles: SampleRoles, tmp_path: Path, change: str
@@ -74,6 +75,7 @@ def test_the_result_of_a_training_says_nothing_of_score_and_threshold(fitted: An
     assert tensors_sha256(weight_arrays(result.autoencoder)) == last_hash
 
 
+@pytest.mark.slow
 def test_a_fit_that_ends_while_it_calibrates_goes_on_without_training_also_with_another_threshold(
     spec: FitSpec,
     fitted: Any,

@@ -141,6 +141,7 @@ def calibrated(spec: FitSpec, fitted: Any, digits: np.ndarray, tmp_path_factory:
     return folder / "bundle"
 
 
+@pytest.mark.slow
 def test_the_same_samples_give_the_same_bundle(calibrated: Path) -> None:
     again = calibrated.with_name("again")
     assert (calibrated / "SHA256SUMS").read_text() == (again / "SHA256SUMS").read_text()

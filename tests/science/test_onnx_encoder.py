@@ -134,6 +134,7 @@ def test_one_channel_is_repeated_and_images_are_resized_to_what_the_network_read
     torch.testing.assert_close(encoder.features(x), network(scaled), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("open_axes", [{0: "n", 2: "h", 3: "w"}, {2: "h", 3: "w"}])
 def test_a_file_that_leaves_sizes_open_takes_any_and_its_batch_binds_nobody(open_axes: dict[int, str], tmp_path: Path) -> None:
     layers = [nn.Conv2d(1, 4, 3, 2, 1), nn.ReLU(), nn.Conv2d(4, 6, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
@@ -229,6 +230,7 @@ def test_a_bundle_whose_network_was_altered_is_refused(frozen: Any, tmp_path: Pa
         load_bundle(copied)
 
 
+@pytest.mark.slow
 def test_a_training_that_is_stopped_and_resumed_ends_in_the_same_bundle(
     frozen_spec: FitSpec, frozen: Any, fit_into: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

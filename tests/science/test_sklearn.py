@@ -59,6 +59,7 @@ def fitted(request: pytest.FixtureRequest, orders: pd.DataFrame) -> Any:
     return clone(request.param).fit(orders)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("detector", SLOW, ids=NAMES)
 def test_scikit_learns_own_checks_pass(detector: Any) -> None:
     with warnings.catch_warnings():
@@ -104,6 +105,7 @@ def saved(request: pytest.FixtureRequest, orders: pd.DataFrame, tmp_path_factory
     return detector, folder
 
 
+@pytest.mark.slow
 def test_a_bundle_scores_as_the_detector_in_onnxruntime_and_comes_back(saved: tuple[Any, Path], orders: pd.DataFrame) -> None:
     fitted, bundle = saved
     scores = fitted.score_samples(orders)
@@ -240,6 +242,7 @@ def test_anomalies_among_the_training_rows_cost_less_where_they_are_trimmed() ->
     assert aurocs[1] > max(0.99, aurocs[0])
 
 
+@pytest.mark.slow
 def test_the_examples_of_the_page_run() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

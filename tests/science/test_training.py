@@ -103,6 +103,7 @@ def test_a_training_killed_again_and_again_ends_in_the_same_files(
     assert (killed / "training" / "history.csv").read_text() == (whole.history / "history.csv").read_text()
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bundle_and_another_seed_another(
     spec: FitSpec, fitted: Any, fit_into: Callable[..., Any], tmp_path: Path
 ) -> None:

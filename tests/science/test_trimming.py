@@ -77,6 +77,7 @@ def test_a_recipe_without_trim_keeps_its_bytes(spec: FitSpec) -> None:
     assert FitSpec.from_dict(json.loads(json.dumps(trimmed)), "spec.json").train.trim == 0.05
 
 
+@pytest.mark.slow
 def test_the_same_trimmed_training_gives_the_same_bits_and_other_ones_than_a_whole_one(
     spec: FitSpec, fitted: Any, fit_into: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -85,6 +86,7 @@ def test_the_same_trimmed_training_gives_the_same_bits_and_other_ones_than_a_who
     assert file_sha256(one.bundle / "weights.safetensors") != file_sha256(fitted.bundle / "weights.safetensors")
 
 
+@pytest.mark.slow
 def test_noise_among_the_digits_is_learnt_less_where_it_is_trimmed(spec: FitSpec, digits: np.ndarray, tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (32, 1, 28, 28)).astype(np.uint8)
     errors = {}

@@ -61,6 +61,7 @@ def steps_of(path: Path) -> list[int]:
     return [int(line.split(",")[0]) for line in path.read_text().splitlines()[1:]]
 
 
+@pytest.mark.slow
 def test_the_log_names_the_powers_of_two_and_the_end_of_each_epoch(fitted: Any) -> None:
     assert steps_of(fitted.history / "trail.csv") == [1, 2, 4, 5, 8, 10, 15, 16, 20]  # 4 epochs of 5 steps
 

@@ -128,6 +128,7 @@ def test_more_workers_than_gpus_are_refused_before_the_training(monkeypatch: pyt
     require_accelerator(TrainSpec(devices=2, accelerator="cpu"), workers=2)
 
 
+@pytest.mark.slow
 def test_two_workers_train_what_one_trains_up_to_rounding(spec: FitSpec, digits: np.ndarray, tmp_path: Path) -> None:
     """Codebooks, and a last batch of one sample: what needs the whole batch, and a worker without a sample."""
     model = dataclasses.replace(spec.model, bottleneck=QuantisedBottleneckSpec(16, slots=4, words=8))

@@ -54,6 +54,7 @@ def test_an_inbox_that_is_not_there_yet_is_made_and_has_nothing_new(room: Room) 
 # ---------------------------------------------------------------- what is recorded
 
 
+@pytest.mark.slow
 def test_every_sample_of_new_files_is_recorded_as_the_champion_scores_it(
     room: Room, digits: np.ndarray, linear_bundle: Path
 ) -> None:

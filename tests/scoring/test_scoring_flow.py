@@ -37,6 +37,7 @@ print(json.dumps({"told": told, "artifacts": artifacts, "runs": runs, "tasks": t
 """
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_run_is_on_prefects_page_with_its_summary_and_needs_no_workspace(
     room: Room, digits: np.ndarray, prefect_address: str, tmp_path: Path

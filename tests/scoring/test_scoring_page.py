@@ -43,6 +43,7 @@ class Elements(html.parser.HTMLParser):
                 (self.links if value.startswith("#") else self.addresses).append(value)
 
 
+@pytest.mark.slow
 def test_the_page_tells_the_run_and_loads_nothing(room: Room, digits: np.ndarray, linear_bundle: Path) -> None:
     room.put("a<b>.npy", digits[:400])
     room.put("same.npy", digits[:400])

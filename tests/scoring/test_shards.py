@@ -64,6 +64,7 @@ def without_ids(document: dict[str, object]) -> dict[str, object]:
     return document | {"samples": rows}
 
 
+@pytest.mark.slow
 def test_shards_by_processes_print_what_one_process_prints_and_record_each_row_once(
     state: Project, file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

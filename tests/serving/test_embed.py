@@ -80,6 +80,7 @@ def room(linear_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Room:
     return made
 
 
+@pytest.mark.slow
 def test_without_files_the_accepted_dataset_is_embedded_with_what_is_known_of_it(
     room: Room, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, linear_bundle: Path
 ) -> None:
@@ -136,6 +137,7 @@ def test_grey_is_what_the_corruption_of_that_name_makes() -> None:
     assert embed.convert_to_grey(colours, 0, 255).max() <= 255
 
 
+@pytest.mark.slow
 def test_embedding_loads_no_torch(digits: np.ndarray, tmp_path: Path) -> None:
     np.save(tmp_path / "batch.npy", digits[:5])
     code = (

@@ -44,6 +44,7 @@ def explained(detector: Detector, samples: Any) -> list[Explanation]:
 # ---------------------------------------------------------------- the detector
 
 
+@pytest.mark.slow
 def test_the_parts_are_ranked_and_their_mean_is_the_score(detectors: dict[str, Detector]) -> None:
     samples = images(130)[120:]
     scores = detectors["image"].score(samples)["score"]

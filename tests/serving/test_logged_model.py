@@ -34,6 +34,7 @@ print(json.dumps(answer))
 """
 
 
+@pytest.mark.slow
 def test_it_answers_where_the_project_is_not_installed(linear_bundle: Path, digits: np.ndarray, tmp_path: Path) -> None:
     project = Project(root=tmp_path, home=tmp_path / ".ae")
     save_model(tmp_path / "model", project, "digits", linear_bundle, run_id="r", model_id="m")
@@ -65,6 +66,7 @@ def test_its_input_example_is_two_prepared_samples(linear_bundle: Path, digits: 
     assert example["params"] == {"reconstruction": False, "code": False}
 
 
+@pytest.mark.slow
 def test_two_models_that_carry_different_code_answer_in_one_process_beside_this_project(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -79,6 +79,7 @@ def parquet_bytes(table: pa.Table) -> bytes:
 # ---------------------------------------------------------------- by name, in each form
 
 
+@pytest.mark.slow
 def test_rows_have_one_score_in_whatever_form_they_come(client: TestClient, detector: Detector, frame: pd.DataFrame) -> None:
     expected = to_answers(detector.score(wine_rows()[:ROWS]))
     table = pa.Table.from_pandas(frame, preserve_index=False)
@@ -260,6 +261,7 @@ def test_mlflows_server_answers_rows_by_name(logged: mlflow.pyfunc.PyFuncModel, 
     np.testing.assert_allclose(scores, detector.score(frame)["score"], rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of MLflow, about integers and a class that was never predicted
 def test_mlflow_evaluates_the_model_on_rows_by_name(
     model_folder: Path, detector: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -108,6 +108,7 @@ def ae_server(project: Project) -> Iterator[Server]:
         yield Server(address, process, example)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 7])
 @pytest.mark.parametrize("params", [None, {"reconstruction": True, "code": True}])
 def test_both_servers_answer_the_detectors_numbers(
@@ -227,6 +228,7 @@ def test_the_greetings_command_works_as_it_stands(ae_server: Server) -> None:
     assert list(json.loads(done.stdout)["predictions"][0]) == ["score", "p_value", "is_anomaly", "flags"]
 
 
+@pytest.mark.slow
 def test_the_service_stops_on_sigterm(ae_server: Server) -> None:
     """The last test here, as it ends the service of the others."""
     ae_server.process.send_signal(signal.SIGTERM)

@@ -233,6 +233,7 @@ def test_an_arrow_stream_without_samples_is_refused(client: TestClient) -> None:
     refused(post(client, "/score", as_arrow(listed(IMAGES)[:0]), ARROW), 422, "expected at least one sample")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("media_type", [NPY, ARROW])
 def test_a_body_with_flipped_bytes_is_scored_or_refused_and_never_a_fault(client: TestClient, media_type: str) -> None:
     whole = as_npy(IMAGES) if media_type == NPY else as_arrow(listed(IMAGES))

@@ -45,6 +45,7 @@ def schema(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         yield schemathesis.openapi.from_url(f"http://127.0.0.1:{found.port}/openapi.json")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "mode"),
     [

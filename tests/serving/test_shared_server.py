@@ -130,6 +130,7 @@ def test_scoring_needs_to_write_the_predictions_and_nothing_else(shared: SharedP
     assert not (shared.project.home / "serving").exists()  # the registry's own copy is used in place
 
 
+@pytest.mark.slow
 def test_a_reader_sees_what_the_owner_does_at_the_same_time(shared: SharedProject) -> None:
     store = open_store(shared.project)  # an open connection: SQLite's log is there, and holds the newest writes
     store.set_alias("digits", "challenger", "1")
@@ -210,6 +211,7 @@ def test_a_cache_in_which_dvc_lets_everybody_write_is_closed(shared: SharedProje
         assert site_cache.stat().st_mode & 0o777 == expected
 
 
+@pytest.mark.slow
 def test_locks_can_be_looked_at_without_writing(shared: SharedProject) -> None:
     record_service(shared.project, "mlflow", address="http://127.0.0.1:5077")
     with (shared.project.locks_folder / "run.lock").open("r+", encoding="utf-8") as lock:

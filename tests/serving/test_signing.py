@@ -301,6 +301,7 @@ def kept_signature(project: Project) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_an_unsigned_bundle_is_refused_and_a_signed_one_is_not(project: Project, store: Store) -> None:
     with pytest.raises(DataError) as caught:
         trusted(project)
@@ -313,6 +314,7 @@ def test_an_unsigned_bundle_is_refused_and_a_signed_one_is_not(project: Project,
     assert kept_signature(project).parent.name == bundle_sha256(trusted(project))[:12]
 
 
+@pytest.mark.slow
 def test_signing_twice_leaves_the_first_signature_and_a_damaged_one_is_replaced(project: Project, store: Store) -> None:
     key = project.root / "keys" / "ours.pem"
     sign_version(store, "digits", "1", key)
@@ -326,6 +328,7 @@ def test_signing_twice_leaves_the_first_signature_and_a_damaged_one_is_replaced(
     assert trusted(project).name == "1"
 
 
+@pytest.mark.slow
 def test_a_version_stays_signed_when_a_later_run_comes_to_the_same_bundle(project: Project, store: Store, tmp_path: Path) -> None:
     sign_version(store, "digits", "1", project.root / "keys" / "ours.pem")
     assert register(store, tmp_path / "bundle") == "1"
@@ -380,6 +383,7 @@ def test_another_key_than_the_recipes_does_not_replace_a_signature_that_counts(p
     assert kept_signature(project).read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_bundle_that_was_signed_for_another_recipe_is_refused(project: Project, store: Store, tmp_path: Path) -> None:
     made_for(tmp_path / "bundle", "letters")
     register(store, tmp_path / "bundle")
@@ -484,6 +488,7 @@ def test_no_verb_takes_a_bundle_past_the_check() -> None:
         assert "download_bundle" not in file.read_text(encoding="utf-8"), file
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("modules_in_forks")
 def test_ae_sign_signs_with_the_key_given_or_the_one_in_the_environment(
     project: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, store: Store, tmp_path: Path

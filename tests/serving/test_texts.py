@@ -223,6 +223,7 @@ def test_the_registered_model_is_tried_out_on_texts(room: Room) -> None:
     assert (found.status, found.difference) == ("answers", pytest.approx(0, abs=1e-5))
 
 
+@pytest.mark.slow
 def test_ae_score_takes_a_file_of_texts(
     room: Room, detector: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -118,6 +118,7 @@ def told_of(what: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
 # ---------------------------------------------------------------- what is recorded
 
 
+@pytest.mark.slow
 def test_every_score_is_recorded_as_it_is_told(
     store: Store, digits: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -111,6 +111,7 @@ def test_an_address_of_this_machine_is_known() -> None:
         assert not is_own_address(host)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", ["aeops", "flows", "ae_models"])
 def test_no_other_module_opens_an_address_itself(folder: str) -> None:
     """Whoever calls urlopen, httpx or requests goes through whatever proxy the environment names."""

@@ -108,6 +108,7 @@ def together(project: Project, *works: Callable[[], None]) -> None:
     assert [fork.wait(timeout=120) for fork in forks] == [0] * len(forks)
 
 
+@pytest.mark.slow
 def test_two_first_runs_at_once_lose_no_line_of_params_yaml(project: Project) -> None:
     names = [f"digits{number}" for number in range(12)]
     text = (ROOT / "recipes" / "digits.yaml").read_text()

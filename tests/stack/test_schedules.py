@@ -44,6 +44,7 @@ def test_prefect_runs_a_skipped_time_an_hour_early() -> None:
     assert run.astimezone(berlin).strftime("%m-%d %H:%M") == "03-28 01:30"
 
 
+@pytest.mark.slow
 def test_doctor_says_so_and_our_own_schedules_are_never_skipped(tmp_path: Path) -> None:
     assert find_skipped_schedules(Project(ROOT, ROOT / ".ae"), NOW) == []
     schedules = [{"cron": "30 2 * * *", "timezone": "Europe/Berlin", "active": True}]

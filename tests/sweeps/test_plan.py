@@ -240,6 +240,7 @@ def test_the_table_ranks_by_the_last_rung_and_the_picture_has_a_line_for_each_tr
 # ---------------------------------------------------------------- the command line
 
 
+@pytest.mark.slow
 def test_the_command_line_offers_what_the_plan_knows() -> None:
     arguments = build_parser().parse_args(["sweep", "digits", "--over", RATES])
     assert (METRIC_CHOICES, arguments.trials, arguments.seed) == (METRICS, SweepOptions().trials, SweepOptions().seed)
