@@ -33,7 +33,7 @@ test-slow: env
 	$(BIN)/pytest -m 'slow and not long' $(PARALLEL)
 
 # What brings whole servers up for minutes, and every point at which a process is killed. Each target records its run in
-# tests/records/long.json, and `make check` warns of a record that is older than the code it is of.
+# tests/records/long.json; `make check` warns of a record that is older than the code it is of, `make check RELEASE=1` refuses it.
 LONG_TESTS := test-long-stack test-long-kills test-long-transcripts test-long-crashes test-long-ray test-long-quarter test-long-servers test-long-models \
 	test-long-benchmarks
 
@@ -48,7 +48,7 @@ check: env
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python tests/long_run.py --check
+	$(BIN)/python tests/long_run.py --check $(if $(RELEASE),--release)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 # The site of docs/ in .ae/site; a link that leads nowhere is an error.

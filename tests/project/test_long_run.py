@@ -72,6 +72,21 @@ def test_no_record_is_a_warning_and_a_failed_run_an_error(repository: Path) -> N
     assert len(long_run.check(repository, recorded(repository, result="failed"))[1]) == len(long_run.TARGETS)
 
 
+@pytest.mark.parametrize(("arguments", "code", "word"), [([], 0, "WARNING"), (["--release"], 1, "ERROR")])
+def test_a_release_refuses_old_records_that_are_else_warned_of(
+    arguments: list[str],
+    code: int,
+    word: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(long_run, "RECORD", tmp_path / "no-record.json")
+    monkeypatch.setattr("sys.argv", ["long_run.py", "--check", *arguments])
+    assert long_run.main() == code
+    assert capsys.readouterr().err.count(f"{word}: the long tests of") == len(long_run.TARGETS)
+
+
 def test_every_file_of_long_tests_is_in_one_target_and_every_target_in_the_makefile() -> None:
     marked = {
         file.relative_to(ROOT).as_posix()
