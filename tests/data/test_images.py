@@ -105,7 +105,7 @@ def test_many_processes_read_the_same_samples_in_the_same_order_as_one(pictures:
 def test_a_killed_process_is_an_error_that_may_pass_by_itself(pictures: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decode_pool, "FILES_OF_A_PROCESS", 100)
     monkeypatch.setattr(decode_pool.os, "sched_getaffinity", lambda _: {0, 1})
-    monkeypatch.setattr(decode_pool, "picture_samples", lambda *_: os._exit(9))
+    monkeypatch.setattr(decode_pool, "sample_pictures", lambda *_: os._exit(9))
     with pytest.raises(TransientError, match="a process that decodes images was killed"):
         pictures.samples()
 
