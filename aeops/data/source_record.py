@@ -11,11 +11,12 @@ import dataclasses
 import json
 import os
 from array import array
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ae_models.names import names_not_in
@@ -67,7 +68,7 @@ class RecordedFiles:
     sha256: list[str] = field(default_factory=list)
     samples: list[int | None] = field(default_factory=list)
 
-    def add(self, role: str, stamp: Stamp, sha256: str, samples: int | None = None) -> None:
+    def add(self, role: str, stamp: Iterable[int], sha256: str, samples: int | None = None) -> None:
         """Add one file."""
         self.roles.append(role)
         self.stamps.extend(stamp)
@@ -81,6 +82,11 @@ class RecordedFiles:
             return None
         stamp = tuple(self.stamps[place * STAMP_NUMBERS : (place + 1) * STAMP_NUMBERS])
         return FileRecord(stamp, self.sha256[place], self.samples[place])
+
+    @property
+    def checksums(self) -> dict[str, str]:
+        """SHA-256 of the files, by their roles."""
+        return dict(zip(self.roles, self.sha256, strict=True))
 
     @cached_property
     def _places(self) -> dict[str, int]:
@@ -131,7 +137,11 @@ def status_stamp(status: os.stat_result) -> Stamp:
 
 
 def record_files(
-    paths: Mapping[str, Path], stamps: Mapping[str, Stamp | None], last: SourceRecord | None, samples: Mapping[str, int]
+    paths: Mapping[str, Path],
+    stamps: Mapping[str, Stamp | None],
+    last: SourceRecord | None,
+    checksums: Mapping[str, str] = MappingProxyType({}),
+    samples: Mapping[str, int] = MappingProxyType({}),
 ) -> RecordedFiles:
     """Return files with their SHA-256, which is computed where a file is not as it was.
 
@@ -139,12 +149,13 @@ def record_files(
         paths: of the files, by their roles.
         stamps: from before they were read: one that is written meanwhile has another one the next time, and is read again.
         last: the record of the last accepted reading.
+        checksums: SHA-256 of files that were computed already.
         samples: how many samples each file gave, where that is known.
     """
     files = RecordedFiles()
     for role, stamp in stamps.items():
         if stamp is not None:
-            files.add(role, stamp, known_sha256(last, role, paths[role]), samples.get(role))
+            files.add(role, stamp, checksums.get(role) or known_sha256(last, role, paths[role]), samples.get(role))
     return files
 
 

@@ -19,7 +19,7 @@ from aeops.data.array_files import write_parquet
 from aeops.data.dataset import FORMAT, SHARD_BYTES, index_columns, lines_sha256
 from aeops.data.forgotten import ForgottenSamples, read_forgotten
 from aeops.data.growth import JUDGEMENTS_KEY, KEPT_FILE, Base, GrowthPlan, next_number, open_base, plan_growth
-from aeops.data.near_copies import image_pairs, known_hashes, on_one_side, read_rows_of
+from aeops.data.near_copies import indexed_pairs, on_one_side, read_rows_of
 from aeops.data.pending_forgetting import require_none_pending
 from aeops.data.rejudging import Judged, read_judged
 from aeops.data.retention import read_first_days
@@ -97,7 +97,8 @@ def read_files(recipe: Recipe, project: Project, known: KnownSamples | None) -> 
     paths = source.files(recipe, project)
     stamps = map_values(file_stamp, paths)
     last = None if known is None else known.record
-    return read_source(recipe, project, known), lambda: record_files(paths, stamps, last, {})
+    samples = read_source(recipe, project, known)
+    return samples, lambda: record_files(paths, stamps, last, samples.checksums)
 
 
 def known_samples(record: SourceRecord, base: Base, recipe: Recipe, today: date, judged: Judged) -> KnownSamples:
@@ -146,9 +147,9 @@ def keep_on_one_side(index: pd.DataFrame, plan: GrowthPlan, recipe: Recipe, proj
         if len(plan.kept):
             parts.insert(0, (plan.base.folder, plan.kept))
     whole = pd.concat([part for _, part in parts], ignore_index=True)
-    read, spec = read_rows_of(parts), recipe.fit.input
-    pairs = image_pairs(known_hashes(whole, spec, read, project.image_hashes(recipe.data.dataset)), spec, read)
     fixed = np.r_[np.ones(len(plan.kept), bool), is_known]
+    cache = project.image_hashes(recipe.data.dataset)
+    pairs = indexed_pairs(whole, recipe.fit.input, read_rows_of(parts), cache, lambda one, other: ~(fixed[one] & fixed[other]))
     return index.assign(split=on_one_side(whole, fixed, pairs)[len(plan.kept) :])
 
 

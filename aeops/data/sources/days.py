@@ -100,12 +100,14 @@ class DaysReader:
             return _join_labels(select_keys(parts, names), paths, recipe) if source.labels else None
 
         rest = UnreadSamples(list(chain.from_iterable(values_at(ids, unread))), day_labels(unread), None, None)
+        files = record_files(paths, stamps, None if known is None else known.record, samples=map_values(len, parts))
         return SourceSamples(
             JoinedArrays(values_at(parts, read) or [next(iter(parts.values()))[:0]]),
             day_labels(read),
             source.path,
             ids=list(chain.from_iterable(values_at(ids, read))),
-            files=record_files(paths, stamps, None if known is None else known.record, map_values(len, parts)),
+            checksums=files.checksums,
+            files=files,
             unread=rest if unread else None,
         )
 

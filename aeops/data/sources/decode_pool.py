@@ -35,18 +35,19 @@ if TYPE_CHECKING:
 
 CHUNK_FILES = 512  # at most, that a process decodes between two reports
 CHUNK_BYTES = 4 * 2**20  # of files, about, between two reports
+CHUNK_SAMPLE_BYTES = 64 * 2**20  # of their samples, where each file has one
 SIZED_FILES = 16  # of which the size of the others is guessed
 FILES_OF_A_PROCESS = 512  # fewer are decoded sooner than a process starts
 SHEET_BYTES = 4 * 2**20  # of samples that are taken out of Pillow at once
 
 
-@dataclass(frozen=True)
+@dataclass
 class DecodedFiles:
     """Decoded samples and what became of each file, in columns.
 
     Attributes:
         names: of the files, (files,).
-        array: samples in the places that `rows` name, (places, channels, height, width), memory-mapped.
+        samples: in the places that `rows` name, (places, channels, height, width), memory-mapped.
         stamps: of the files as they were opened, four numbers each; see `aeops.data.source_record.file_stamp`.
         sha256: of the files' bytes, (files,); empty where a file may not be read.
         counts: of each file's samples, (files,).
@@ -56,7 +57,7 @@ class DecodedFiles:
     """
 
     names: Sequence[str]
-    array: np.ndarray
+    samples: np.ndarray
     stamps: "array[int]" = field(default_factory=lambda: array(STAMP_TYPE))
     sha256: list[str] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
@@ -96,7 +97,7 @@ class _Sheet:
     def __init__(self, rules: PictureRules, length: int) -> None:
         self._mode, self._dtype = sample_mode(rules), sample_dtype(rules)
         self._channels, self._height, self._width = rules.shape
-        self._length = min(length, max(1, SHEET_BYTES // (math.prod(rules.shape) * self._dtype.itemsize)))
+        self._length = min(length, max(1, SHEET_BYTES // _sample_bytes(rules)))
         self._blocks: list[np.ndarray] = []
         self._begin()
 
@@ -136,11 +137,14 @@ class _Chunk(NamedTuple):
 
 
 class _Decoder:
-    """One process's view of the work: the files, the rules, and the file that samples go to."""
+    """One process's view of the work: the files, the rules, and the file that samples go to.
+
+    A file's number is the place of its sample, so that samples lie in order; those of files with several come behind all others.
+    """
 
     def __init__(self, folder: Path, names: Sequence[str], rules: PictureRules, descriptor: int, next_row: Any) -> None:
         self.folder, self.names, self.rules, self.descriptor, self.next_row = str(folder), names, rules, descriptor, next_row
-        self.row_bytes = math.prod(rules.shape) * sample_dtype(rules).itemsize
+        self.row_bytes = _sample_bytes(rules)
 
     def decode(self, files: slice) -> _Chunk:
         """Decode some of the files and write their samples, which lie side by side."""
@@ -161,9 +165,11 @@ class _Decoder:
         if sheet is None:
             return _Chunk(stamps, checksums, counts, problems, 0, [])
         samples = sheet.samples()
-        with self.next_row.get_lock():
-            first_row = self.next_row.value
-            self.next_row.value += len(samples)
+        first_row = files.start
+        if len(samples) > len(counts):  # some files have several
+            with self.next_row.get_lock():
+                first_row = self.next_row.value
+                self.next_row.value += len(samples)
         _write_all(self.descriptor, samples, first_row * self.row_bytes)
         return _Chunk(stamps, checksums, counts, problems, first_row, sample_sha256(samples))
 
@@ -181,8 +187,8 @@ class _Decoder:
             problem = f"it has {status.st_size:,} bytes, expected at most {MAX_IMAGE_BYTES:,}"
             return (), stamp, file_sha256(Path(path)), problem
         sha256 = hashlib.sha256(content).hexdigest()
-        if problem := name_problem(name, content):
-            return (), stamp, sha256, problem
+        if (name_is_wrong := name_problem(name, content)) is not None:
+            return (), stamp, sha256, name_is_wrong
         try:
             return sample_pictures(content, self.rules, "the file", self.rules.shape[0]), stamp, sha256, None
         except DataError as error:
@@ -208,7 +214,7 @@ def _read_file(path: str) -> tuple[bytes | None, os.stat_result]:
 
 
 def _write_all(descriptor: int, samples: np.ndarray, offset: int) -> None:
-    view = memoryview(samples).cast("B")
+    view = samples.data.cast("B")
     while view:
         written = os.pwrite(descriptor, view, offset)
         view, offset = view[written:], offset + written
@@ -247,11 +253,11 @@ def decode_files(
         TransientError: a process was killed, or a file went away.
     """
     scratch.mkdir(parents=True, exist_ok=True)
-    chunk_files = _files_of_a_chunk(folder, names)
+    chunk_files = _files_of_a_chunk(folder, names, rules)
     chunks = [slice(start, start + chunk_files) for start in range(0, len(names), chunk_files)]
     processes = min(len(os.sched_getaffinity(0)), math.ceil(len(names) / FILES_OF_A_PROCESS))
     context = get_context("fork")
-    next_row = context.Value("q", 0)
+    next_row = context.Value("q", len(names))
     done: list[_Chunk] = []
     with tempfile.TemporaryFile(dir=scratch) as file:
         decoder = _Decoder(folder, names, rules, file.fileno(), next_row)
@@ -268,12 +274,13 @@ def decode_files(
             except BrokenProcessPool as error:
                 raise TransientError("a process that decodes images was killed: is there enough memory?") from error
         shape = (int(next_row.value), *rules.shape)
-        if not shape[0]:
-            return _join_chunks(names, np.empty(shape, sample_dtype(rules)), done)
+        if not any(chunk.sample_sha256 for chunk in done):
+            return _join_chunks(names, np.empty((0, *rules.shape), sample_dtype(rules)), done)
+        file.truncate(shape[0] * _sample_bytes(rules))  # files without samples leave places empty
         return _join_chunks(names, np.memmap(file, sample_dtype(rules), "r", shape=shape), done)
 
 
-def _files_of_a_chunk(folder: Path, names: Sequence[str]) -> int:
+def _files_of_a_chunk(folder: Path, names: Sequence[str], rules: PictureRules) -> int:
     """Return how many files a process decodes between two reports: fewer of larger ones, by the sizes of some."""
     sizes = []
     for name in names[:: max(1, len(names) // SIZED_FILES)]:
@@ -282,11 +289,15 @@ def _files_of_a_chunk(folder: Path, names: Sequence[str]) -> int:
         except OSError:  # whoever opens it says so
             continue
     mean_size = max(1, sum(sizes) // max(1, len(sizes)))
-    return min(CHUNK_FILES, max(1, CHUNK_BYTES // mean_size))
+    return max(1, min(CHUNK_FILES, CHUNK_BYTES // mean_size, CHUNK_SAMPLE_BYTES // _sample_bytes(rules)))
+
+
+def _sample_bytes(rules: PictureRules) -> int:
+    return math.prod(rules.shape) * sample_dtype(rules).itemsize
 
 
 def _join_chunks(names: Sequence[str], samples: np.ndarray, chunks: Sequence[_Chunk]) -> DecodedFiles:
-    decoded, rows = DecodedFiles(names, samples), []
+    decoded, rows = DecodedFiles(names, samples), [np.empty(0, np.int64)]
     for chunk in chunks:
         decoded.stamps.extend(chunk.stamps)
         decoded.sha256.extend(chunk.sha256)
@@ -294,13 +305,5 @@ def _join_chunks(names: Sequence[str], samples: np.ndarray, chunks: Sequence[_Ch
         decoded.problems.update(chunk.problems)
         decoded.sample_sha256.extend(chunk.sample_sha256)
         rows.append(np.arange(chunk.first_row, chunk.first_row + len(chunk.sample_sha256)))
-    return DecodedFiles(
-        names,
-        samples,
-        decoded.stamps,
-        decoded.sha256,
-        decoded.counts,
-        decoded.problems,
-        np.concatenate(rows) if rows else decoded.rows,
-        decoded.sample_sha256,
-    )
+    decoded.rows = np.concatenate(rows)
+    return decoded

@@ -88,8 +88,9 @@ class ImagesReader:
             raise DataError("; ".join([f"{source.path}: none of {len(listing.images):,} images can be a sample", *reasons]))
         masks = match_masks(listing.images, listing.masks, source.masks) if source.masks is not None else {}
         metadata = {"set_aside": len(set_aside), "masked": len(masks), "other_files": len(listing.others)}
+        files = _recorded_files(folder, listing, decoded, columns.counts, unread, source)
         return SourceSamples(
-            SelectedRows(decoded.array, rows),
+            SelectedRows(decoded.samples, rows),
             columns.labels,
             source.path,
             splits=columns.splits,
@@ -97,7 +98,8 @@ class ImagesReader:
             metadata=without_zeros(metadata),
             ids=columns.ids,
             set_aside=set_aside,
-            files=_recorded_files(folder, listing, decoded, columns.counts, unread, source),
+            checksums=files.checksums,
+            files=files,
             unread=_unread_samples(unread, labels, source) if unread else None,
             sha256=decoded.sample_sha256 if is_good.all() else list(compress(decoded.sample_sha256, np.repeat(is_good, given))),
         )

@@ -89,6 +89,7 @@ class SourceSamples:
         metadata: counts that go to dataset.json, such as how many samples were left out.
         ids: the id that each sample came with, such as its file, key or time stamp, (n,) str; none: by their positions.
         set_aside: what could not become a sample, by name -> the reason; counts in the quarantine budget.
+        checksums: SHA-256 of all files of the source by their roles, where reading computes them, so that none is read twice.
         files: all files of the source as they were read, where the source reads them one by one; None: the stage records them.
         statistics: further columns of the index by name, (n,) each, of what a block alone does not tell.
         own_splits: (n,) str, the split of each sample where it is not drawn by content or group; None elsewhere.
@@ -106,6 +107,7 @@ class SourceSamples:
     metadata: Mapping[str, int] = field(default_factory=dict)
     ids: Sequence[str] | np.ndarray | None = None
     set_aside: Mapping[str, str] = field(default_factory=dict)
+    checksums: Mapping[str, str] = field(default_factory=dict)
     files: RecordedFiles | None = None
     statistics: Mapping[str, np.ndarray] = field(default_factory=dict)
     own_splits: np.ndarray | None = None
@@ -120,11 +122,6 @@ class SourceSamples:
             return
         [(repeated, count)] = Counter(self.ids).most_common(1)
         raise DataError(f"{self.source_name}: expected an id of its own for each sample, got {repeated!r} {count} times")
-
-    @property
-    def checksums(self) -> dict[str, str]:
-        """SHA-256 of all files of the source by their roles; empty where the source does not compute them."""
-        return {} if self.files is None else dict(zip(self.files.roles, self.files.sha256, strict=True))
 
     def blocks(self, size: int) -> Iterator[tuple[slice, np.ndarray]]:
         """Yield the samples in order, at most `size` bytes at a time (one sample where it is larger).
