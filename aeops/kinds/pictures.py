@@ -27,7 +27,7 @@ STRIP_ROWS = 256  # of an image, that are converted at once
 MAX_IMAGE_BYTES = 256 * 2**20  # of a file: more than so many pixels take without compression
 SEVERAL_IMAGES_FORMATS = ("PNG", "TIFF", "WEBP")  # may hold pages or an animation; further images of a JPEG are previews
 EXIF_ORIENTATION = 0x0112
-EXIF_KEYS = ("exif", "xmp", "Raw profile type exif", "XML:com.adobe.xmp")  # of what Pillow notes of a file that has some
+EXIF_KEYS = frozenset(("exif", "xmp", "Raw profile type exif", "XML:com.adobe.xmp"))  # that Pillow notes of a file with some
 TAGGED_FORMATS = ("TIFF", "MPO")  # whose orientation is a tag of their own
 PILLOW_MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's name for each number of 8-bit channels
 # The error map's colours from 0 to 1, as in the report (matplotlib's inferno at five places).
@@ -98,7 +98,7 @@ def upright(image: "Image.Image") -> "Image.Image":
     """Decode an image and turn it as its EXIF orientation says."""
     image.load()
     # Making an Exif object takes longer than decoding a small image: only where there is something to make it of.
-    if image.format in TAGGED_FORMATS or any(key in image.info for key in EXIF_KEYS):
+    if image.format in TAGGED_FORMATS or not EXIF_KEYS.isdisjoint(image.info):
         from PIL import ImageOps
 
         ImageOps.exif_transpose(image, in_place=True)

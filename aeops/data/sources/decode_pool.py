@@ -106,7 +106,9 @@ class _Sheet:
         if self._count == self._length:
             self._take_out()
             self._begin()
-        self._image.paste(image, (0, self._height * self._count))
+        # `Image.paste` checks what it is given for longer than a small image takes to copy; here it has this mode and size.
+        top = self._height * self._count
+        self._image.im.paste(image.im, (0, top, self._width, top + self._height))
         self._count += 1
 
     def samples(self) -> np.ndarray:

@@ -76,12 +76,12 @@ class ImagesReader:
         count_writer = CountWriter(project.ingest_progress(recipe.name), len(names))
         decoded = decode_files(folder, names, recipe.fit.input, project.home / "sources", count_writer.write)
         set_aside = listing.problems | decoded.problems
-        for name in names:
-            if name in labels.problems and name not in decoded.problems:
-                set_aside[name] = labels.problems[name]
+        for name in filter(labels.problems.__contains__, names):
+            set_aside.setdefault(name, labels.problems[name])
         is_good = np.fromiter((name not in set_aside for name in names), bool, len(names))
         given = np.asarray(decoded.counts, np.int64)
-        rows = decoded.rows[np.repeat(is_good, given)]
+        is_chosen = np.repeat(is_good, given)
+        rows = decoded.rows[is_chosen]
         columns = _sample_columns(names, np.where(is_good, given, 0), labels, source)
         if not len(rows) and not unread:
             reasons = _first_reasons(set_aside)
@@ -101,7 +101,7 @@ class ImagesReader:
             checksums=files.checksums,
             files=files,
             unread=_unread_samples(unread, labels, source) if unread else None,
-            sha256=decoded.sample_sha256 if is_good.all() else list(compress(decoded.sample_sha256, np.repeat(is_good, given))),
+            sha256=list(compress(decoded.sample_sha256, is_chosen)),
         )
 
 
