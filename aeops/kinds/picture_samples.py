@@ -155,8 +155,8 @@ def _limited(resized: "Image.Image", image: "Image.Image") -> "Image.Image":
         return image
     from PIL import Image
 
-    low, high = image.getextrema()
-    return Image.fromarray(np.clip(np.asarray(resized), np.float32(low), np.float32(high)))
+    values = np.asarray(image)
+    return Image.fromarray(np.clip(np.asarray(resized), values.min(), values.max()))
 
 
 def _resized(image: "Image.Image", rules: PictureRules, description: str) -> "Image.Image":
