@@ -143,9 +143,7 @@ def plan_growth(
         left_out: contents that the last reading did not bring in -> the numbers they had, whatever the settings are now.
     """
     judged = judged or Judged()
-    sha256: list[str] = []
-    for _, block in samples.blocks(SHARD_BYTES):
-        sha256 += sample_sha256(block)
+    sha256 = _content_sha256(samples)
     if base is not None and samples.ids is None and not set(sha256) & set(base.index["sha256"]):
         base = None  # another set altogether: its numbers begin anew
     plan = GrowthPlan(
@@ -173,6 +171,16 @@ def plan_growth(
 
 
 # ---------------------------------------------------------------- identity
+
+
+def _content_sha256(samples: SourceSamples) -> list[str]:
+    """Return the SHA-256 of each sample's content."""
+    if samples.sha256 is not None:
+        return list(samples.sha256)
+    sha256: list[str] = []
+    for _, block in samples.blocks(SHARD_BYTES):
+        sha256 += sample_sha256(block)
+    return sha256
 
 
 def _numbered(sha256: list[str], base: Base | None, left_out: Mapping[str, list[str]], judged: Judged, dataset: str) -> list[str]:

@@ -60,8 +60,14 @@ def write_blocks(folder: Path, stem: str, count: int, blocks: "Iterable[np.ndarr
         write_npy_file(folder / f"{stem}.npy", (count, *spec.shape), np.dtype(dtype), blocks)
 
 
-def read_block(folder: Path, stem: str) -> "np.ndarray":
-    """Return the samples that `write_block` wrote to a dataset, memory-mapped where the file allows it."""
+def read_block(folder: Path, stem: str, spec: InputSpec | None = None) -> "np.ndarray":
+    """Return the samples that `write_block` wrote to a dataset, memory-mapped where the file allows it.
+
+    Args:
+        folder: of the dataset.
+        stem: the file's path inside it, without suffix.
+        spec: the section input; None: that of the dataset's dataset.json.
+    """
     import numpy as np
 
     if (folder / f"{stem}.npy").is_file():
@@ -70,7 +76,7 @@ def read_block(folder: Path, stem: str) -> "np.ndarray":
 
     from aeops.kinds.table_rows import columns_of_arrow
 
-    spec = read_input(read_json(folder / "dataset.json", "kind"))
+    spec = spec or read_input(read_json(folder / "dataset.json", "kind"))
     return load_kind(spec.kind).from_table(columns_of_arrow(pq.read_table(folder / f"{stem}.parquet")), spec)
 
 

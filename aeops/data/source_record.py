@@ -10,11 +10,15 @@ could hide a change). Without a record everything is read: it costs time and cha
 import dataclasses
 import json
 import os
-from collections.abc import Mapping, Set
+from array import array
+from base64 import b64decode, b64encode
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from ae_models.names import names_not_in
 from aeops.data.own_code import own_source_sha256
@@ -24,16 +28,18 @@ from aeops.machine.stored_json import read_json_if_whole
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
 
-FORMAT = 1
+FORMAT = 2
 KEYS = ("format", "settings_sha256", "content_sha256", "written_ns", "files")
 SETTLED_NS = 2_000_000_000  # a file that was written so shortly before the record may have changed within the same tick
 READING_STAGES = ("ingest", "validate")  # whose code decides what becomes of a sample
 
-Stamp = tuple[int, int, int, int]  # bytes, time of the content and of the file's entry (ns), inode
+STAMP_NUMBERS = 4
+STAMP_TYPE = "q"  # of these numbers in an array: 64 bits with a sign
+LARGEST_INODE = 2**63 - 1  # that is stored; of larger numbers the other bits show another file just as well
+Stamp = tuple[int, ...]  # bytes, time of the content and of the file's entry (ns), inode
 
 
-@dataclass(frozen=True)
-class FileRecord:
+class FileRecord(NamedTuple):
     """One file of a source.
 
     Attributes:
@@ -48,14 +54,55 @@ class FileRecord:
 
 
 @dataclass(frozen=True)
+class RecordedFiles:
+    """The files of a source, in columns, as there may be hundreds of thousands.
+
+    Attributes:
+        roles: of the files, each once.
+        stamps: the four numbers of each file's stamp, one file after another.
+        sha256: of their bytes.
+        samples: how many samples each gave; None where the source does not say.
+    """
+
+    roles: list[str] = field(default_factory=list)
+    stamps: "array[int]" = field(default_factory=lambda: array(STAMP_TYPE))
+    sha256: list[str] = field(default_factory=list)
+    samples: list[int | None] = field(default_factory=list)
+
+    def add(self, role: str, stamp: Iterable[int], sha256: str, samples: int | None = None) -> None:
+        """Add one file."""
+        self.roles.append(role)
+        self.stamps.extend(stamp)
+        self.sha256.append(sha256)
+        self.samples.append(samples)
+
+    def get(self, role: str) -> FileRecord | None:
+        """Return a file by its role; None where there is no such file. No file is added afterwards."""
+        place = self._places.get(role)
+        if place is None:
+            return None
+        stamp = tuple(self.stamps[place * STAMP_NUMBERS : (place + 1) * STAMP_NUMBERS])
+        return FileRecord(stamp, self.sha256[place], self.samples[place])
+
+    @property
+    def checksums(self) -> dict[str, str]:
+        """SHA-256 of the files, by their roles."""
+        return dict(zip(self.roles, self.sha256, strict=True))
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {role: place for place, role in enumerate(self.roles)}
+
+
+@dataclass(frozen=True)
 class SourceRecord:
     """A reading of a source.
 
     Attributes:
         settings_sha256: see `reading_settings`.
         content_sha256: of the dataset that was accepted from it; empty while it is not validated.
-        written_ns: when it was written, ns since 1970.
-        files: by their roles.
+        written_ns: when the reading began, ns since 1970.
+        files: those that were read, and those that had not changed.
         oldest_day: ISO day of the first ingest of the oldest sample, where the recipe keeps samples by that.
         left_out: SHA-256 of contents that were read and not accepted -> the ids that they were given.
         judged: what people had decided, as `Judged.digests`.
@@ -64,7 +111,7 @@ class SourceRecord:
     settings_sha256: str
     content_sha256: str
     written_ns: int
-    files: Mapping[str, FileRecord] = field(default_factory=dict)
+    files: RecordedFiles = field(default_factory=RecordedFiles)
     oldest_day: str | None = None
     left_out: Mapping[str, list[str]] = field(default_factory=dict)
     judged: Mapping[str, str] = field(default_factory=dict)
@@ -77,13 +124,40 @@ class SourceRecord:
         return known
 
 
-def file_stamp(path: Path) -> Stamp | None:
+def file_stamp(path: Path | str) -> Stamp | None:
     """Return what shows that a file is the same as before without reading it; None where there is none."""
     try:
-        status = os.stat(path)
+        return status_stamp(os.stat(path))
     except OSError:
         return None
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
+def status_stamp(status: os.stat_result) -> Stamp:
+    """Return the stamp of a file by what the system says of it."""
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino & LARGEST_INODE
+
+
+def record_files(
+    paths: Mapping[str, Path],
+    stamps: Mapping[str, Stamp | None],
+    last: SourceRecord | None,
+    checksums: Mapping[str, str] = MappingProxyType({}),
+    samples: Mapping[str, int] = MappingProxyType({}),
+) -> RecordedFiles:
+    """Return files with their SHA-256, which is computed where a file is not as it was.
+
+    Args:
+        paths: of the files, by their roles.
+        stamps: from before they were read: one that is written meanwhile has another one the next time, and is read again.
+        last: the record of the last accepted reading.
+        checksums: SHA-256 of files that were computed already.
+        samples: how many samples each file gave, where that is known.
+    """
+    files = RecordedFiles()
+    for role, stamp in stamps.items():
+        if stamp is not None:
+            files.add(role, stamp, checksums.get(role) or known_sha256(last, role, paths[role]), samples.get(role))
+    return files
 
 
 def reading_settings(recipe: Recipe, project: Project) -> str:
@@ -120,12 +194,12 @@ def read_record(project: Project, dataset: str) -> SourceRecord | None:
     document = read_json_if_whole(accepted_file(project, dataset), *KEYS)
     if document is None or document["format"] != FORMAT:
         return None
-    files = {role: FileRecord((row[0], row[1], row[2], row[3]), row[4], row[5]) for role, row in document["files"].items()}
+    files = document["files"]
     return SourceRecord(
         document["settings_sha256"],
         document["content_sha256"],
         document["written_ns"],
-        files,
+        RecordedFiles(files["roles"], array(STAMP_TYPE, b64decode(files["stamps"])), files["sha256"], files["samples"]),
         document.get("oldest_day"),
         document.get("left_out", {}),
         document.get("judged", {}),
@@ -142,7 +216,12 @@ def write_incoming(project: Project, dataset: str, record: SourceRecord) -> None
         "oldest_day": record.oldest_day,
         "left_out": record.left_out,
         "judged": record.judged,
-        "files": {role: [*known.stamp, known.sha256, known.samples] for role, known in record.files.items()},
+        "files": {
+            "roles": record.files.roles,
+            "stamps": b64encode(record.files.stamps.tobytes()).decode(),  # as numbers they take seven times as long
+            "sha256": record.files.sha256,
+            "samples": record.files.samples,
+        },
     }
     _write(incoming_file(project, dataset), document)
 

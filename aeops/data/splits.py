@@ -20,13 +20,8 @@ def draw_split(key: str, dataset: str, split: SplitSpec) -> str:
         dataset: the name of the dataset.
         split: the shares of the splits; the rest is `train`.
     """
-    digest = hashlib.sha256(f"{dataset} {key}".encode()).digest()
-    point = int.from_bytes(digest[:8], "big") / 2**64
-    for name, share in (("test", split.test or 0.0), ("calibration", split.calibration), ("validation", split.validation)):
-        if point < share:
-            return name
-        point -= share
-    return "train"
+    [drawn] = _draw_each([key], dataset, split)
+    return drawn
 
 
 def draw_splits(keys: Iterable[object], data: DataSpec) -> list[str]:
@@ -36,4 +31,19 @@ def draw_splits(keys: Iterable[object], data: DataSpec) -> list[str]:
         keys: SHA-256 of contents, or groups.
         data: the recipe's section with the name of the dataset and the shares of its splits.
     """
-    return [draw_split(str(key), data.dataset, data.split) for key in keys]
+    return _draw_each(map(str, keys), data.dataset, data.split)
+
+
+def _draw_each(keys: Iterable[str], dataset: str, split: SplitSpec) -> list[str]:
+    shares = (("test", split.test or 0.0), ("calibration", split.calibration), ("validation", split.validation))
+    drawn = []
+    for key in keys:
+        point = int.from_bytes(hashlib.sha256(f"{dataset} {key}".encode()).digest()[:8], "big") / 2**64
+        for name, share in shares:
+            if point < share:
+                drawn.append(name)
+                break
+            point -= share
+        else:
+            drawn.append("train")
+    return drawn

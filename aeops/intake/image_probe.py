@@ -3,7 +3,9 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,7 +14,10 @@ from aeops.errors import DataError
 from aeops.kinds.decoding import read_file_content
 from aeops.kinds.image_names import name_problem
 from aeops.kinds.picture_samples import DEEP_MODES, picture_samples
-from aeops.kinds.pictures import EXIF_ORIENTATION, MAX_IMAGE_BYTES, count_frames, opened_image
+from aeops.kinds.pictures import EXIF_ORIENTATION, MAX_IMAGE_BYTES, count_frames, use_image
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 PROBED_FILES = 2000  # whose headers are read, evenly spaced
 MEASURED_FILES = 300  # that are decoded at the proposed size
@@ -77,29 +82,28 @@ def probe_images(folder: Path, listing: ImageFolder) -> ImageProbe:
             content = read_file_content(folder / name, MAX_IMAGE_BYTES)
             if problem := name_problem(name, content):
                 raise DataError(problem)
-            _probe_one(probe, name, content)
+            use_image(content, "the file", partial(_probe_one, probe, name))
         except DataError as error:
             probe.problems[name] = str(error).removeprefix("the file").removeprefix(str(folder / name)).lstrip(": ")
     return probe
 
 
-def _probe_one(probe: ImageProbe, name: str, content: bytes) -> None:
-    with opened_image(content, "the file") as image:
-        orientation = image.getexif().get(EXIF_ORIENTATION, 1)
-        frames = count_frames(image)
-        mode = image.mode if image.mode != "P" or "transparency" not in image.info else "RGBA"
-        if mode in DEEP_MODES and len(probe.names) < MEASURED_FILES:
-            probe.deepest = max(probe.deepest, int(np.asarray(image).max()))
-        else:
-            image.load()  # a cut file has a whole header
-        probe.names.append(name)
-        probe.modes[mode] += 1
-        probe.formats["JPEG" if image.format == "MPO" else str(image.format)] += 1
-        probe.sizes.append(image.size[::-1] if orientation in (5, 6, 7, 8) else image.size)
-        probe.turned += orientation != 1
-        probe.transparent += mode in ALPHA_MODES
-        if frames > 1:
-            probe.frames.append(name)
+def _probe_one(probe: ImageProbe, name: str, image: "Image.Image") -> None:
+    orientation = image.getexif().get(EXIF_ORIENTATION, 1)
+    frames = count_frames(image)
+    mode = image.mode if image.mode != "P" or "transparency" not in image.info else "RGBA"
+    if mode in DEEP_MODES and len(probe.names) < MEASURED_FILES:
+        probe.deepest = max(probe.deepest, int(np.asarray(image).max()))
+    else:
+        image.load()  # a cut file has a whole header
+    probe.names.append(name)
+    probe.modes[mode] += 1
+    probe.formats["JPEG" if image.format == "MPO" else str(image.format)] += 1
+    probe.sizes.append(image.size[::-1] if orientation in (5, 6, 7, 8) else image.size)
+    probe.turned += orientation != 1
+    probe.transparent += mode in ALPHA_MODES
+    if frames > 1:
+        probe.frames.append(name)
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,7 @@
 
 import errno
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from aeops.errors import AeError, DataError
@@ -23,8 +22,7 @@ class UnreadableFileError(DataError):
     """A file that the system does not let us read now: nothing is known of its content."""
 
 
-@contextmanager
-def decode_errors() -> Iterator[None]:
+def decode_errors() -> AbstractContextManager[None]:
     """Turn every error that a decoder raises in the block into DecodeError; errors of this package pass as they are.
 
     A decoder may raise any class on damaged bytes, such as OverflowError, TokenError, SyntaxError, RecursionError, MemoryError,
@@ -36,18 +34,31 @@ def decode_errors() -> Iterator[None]:
         DecodeError: the block raised.
         OSError: a file could not be read.
     """
-    try:
-        yield
-    except (AeError, DecodeError):
-        raise
-    except OSError as error:
-        if error.errno is not None and error.errno not in _ERRORS_OF_BYTES:
-            raise
-        raise DecodeError(decode_reason(error)) from error
-    except Exception as error:
-        if _is_own_mistake(error):
-            raise
-        raise DecodeError(decode_reason(error)) from error
+    return _DECODE_ERRORS
+
+
+class _DecodeErrors:
+    """What `decode_errors` returns: no generator, as a block is entered for each of many thousands of small files."""
+
+    def __enter__(self) -> None:
+        """Begin the block."""
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        """Raise DecodeError in place of what a decoder raised."""
+        if error is not None and isinstance(error, Exception) and not _passes(error):
+            raise DecodeError(decode_reason(error)) from error
+
+
+_DECODE_ERRORS = _DecodeErrors()  # it holds nothing of a block
+
+
+def _passes(error: Exception) -> bool:
+    """Return whether an error is none of a decoder about the bytes."""
+    if isinstance(error, AeError | DecodeError):
+        return True
+    if isinstance(error, OSError):
+        return error.errno is not None and error.errno not in _ERRORS_OF_BYTES
+    return _is_own_mistake(error)
 
 
 def _is_own_mistake(error: Exception) -> bool:

@@ -35,9 +35,9 @@ def name_problem(name: str, content: bytes) -> str | None:
     """
     if not content:
         return "it is empty"
-    found, suffix = format_of_content(content), os.path.splitext(name)[1].lower()
+    found = format_of_content(content)
     if found is None:
         return f"no image: its content is none of {', '.join(IMAGE_FORMATS)}"
-    if suffix not in SUFFIXES_OF_FORMATS[found]:
-        return f"its content is {found}, and its name says {suffix}: rename it"
+    if not name.lower().endswith(SUFFIXES_OF_FORMATS[found]):
+        return f"its content is {found}, and its name says {os.path.splitext(name)[1].lower()}: rename it"
     return None

@@ -18,10 +18,10 @@ from aeops.kinds.pictures import (
     count_frames,
     fit_size,
     in_channels,
-    opened_image,
     require_eight_bits,
     require_one_image,
     upright,
+    use_image,
     without_alpha,
 )
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 MAX_FRAMES = 1000  # of a file of which each is a sample
+DEEP_SAMPLE_MODE = "F"  # in which their samples are brought to size, as resampling gives fractions
 DEEP_MODES = ("I;16", "I;16L", "I;16B", "I")  # Pillow's names of one channel of 16 bits
 
 
@@ -57,6 +58,11 @@ def sample_dtype(rules: PictureRules) -> np.dtype:
     return np.dtype(np.float32 if is_deep(rules) else np.uint8)
 
 
+def sample_mode(rules: PictureRules) -> str:
+    """Return Pillow's mode of the images of `sample_pictures`."""
+    return DEEP_SAMPLE_MODE if is_deep(rules) else PILLOW_MODES[rules.shape[0]]
+
+
 def picture_samples(content: bytes, rules: PictureRules, description: str, channels: int) -> np.ndarray:
     """Return the samples in a file of an image, (k, channels, height, width); k is 1 unless `frames` is each.
 
@@ -69,24 +75,33 @@ def picture_samples(content: bytes, rules: PictureRules, description: str, chann
     Raises:
         DataError: it is no image, has too many pixels, another depth, or what the rules refuse.
     """
-    with opened_image(content, description) as source:
-        if channels not in PILLOW_MODES or (is_deep(rules) and channels != 1):
-            depth = "of 16 bits " if is_deep(rules) else ""
-            raise DataError(
-                f"{description}: the model's samples have {channels} channels {depth}each, which no file has: use .npy"
-            )
-        if rules.frames == "refuse":
-            require_one_image(source, description)
-        if rules.frames != "each":
-            return _one_sample(source, rules, description, channels)[None]
-        count = count_frames(source)
-        if count > MAX_FRAMES:
-            raise DataError(f"{description} has {count:,} pages or frames, expected at most {MAX_FRAMES:,}: split it")
-        samples = []
-        for frame in range(count):
-            source.seek(frame)
-            samples.append(_one_sample(source.copy() if count > 1 else source, rules, description, channels))
-        return np.stack(samples)
+    pictures = sample_pictures(content, rules, description, channels)
+    if len(pictures) == 1:
+        return channels_first(pictures[0], channels)[None]
+    return np.stack([channels_first(picture, channels) for picture in pictures])
+
+
+def sample_pictures(content: bytes, rules: PictureRules, description: str, channels: int) -> "list[Image.Image]":
+    """Return the samples of `picture_samples` as images of the model's size, in Pillow's mode of `sample_mode`."""
+    return use_image(content, description, lambda source: _samples_of(source, rules, description, channels))
+
+
+def _samples_of(source: "Image.Image", rules: PictureRules, description: str, channels: int) -> "list[Image.Image]":
+    if channels not in PILLOW_MODES or (is_deep(rules) and channels != 1):
+        depth = "of 16 bits " if is_deep(rules) else ""
+        raise DataError(f"{description}: the model's samples have {channels} channels {depth}each, which no file has: use .npy")
+    if rules.frames == "refuse":
+        require_one_image(source, description)
+    if rules.frames != "each":
+        return [_one_sample(source, rules, description, channels)]
+    count = count_frames(source)
+    if count > MAX_FRAMES:
+        raise DataError(f"{description} has {count:,} pages or frames, expected at most {MAX_FRAMES:,}: split it")
+    samples = []
+    for frame in range(count):
+        source.seek(frame)
+        samples.append(_one_sample(source.copy() if count > 1 else source, rules, description, channels))
+    return samples
 
 
 def mask_sample(content: bytes, rules: PictureRules, description: str) -> np.ndarray:
@@ -97,8 +112,7 @@ def mask_sample(content: bytes, rules: PictureRules, description: str) -> np.nda
     from PIL import Image, ImageOps
 
     height, width = rules.shape[-2:]
-    with opened_image(content, description) as source:
-        values: np.ndarray = np.asarray(upright(source).convert("RGB") if source.mode == "P" else upright(source))
+    values = use_image(content, description, _mask_values)
     if values.ndim == 3:
         values = values[..., : 3 if values.shape[2] > 2 else 1].max(axis=2)
     image = Image.fromarray((values != 0).astype(np.float32))
@@ -111,16 +125,19 @@ def mask_sample(content: bytes, rules: PictureRules, description: str) -> np.nda
     return np.asarray(np.asarray(image) > 0)
 
 
-def _one_sample(source: "Image.Image", rules: PictureRules, description: str, channels: int) -> np.ndarray:
+def _mask_values(source: "Image.Image") -> np.ndarray:
+    return np.asarray(upright(source).convert("RGB") if source.mode == "P" else upright(source))
+
+
+def _one_sample(source: "Image.Image", rules: PictureRules, description: str, channels: int) -> "Image.Image":
     if is_deep(rules):
         image = _deep_image(source, description)
-    else:
-        require_eight_bits(source, description)
-        image = upright(source)
-        if image.mode != PILLOW_MODES[channels] or "transparency" in image.info:
-            image = in_channels(image if channels == 4 else without_alpha(image, []), channels, [])
-    values = channels_first(_resized(image, rules, description), channels)
-    return _limited(values, image) if is_deep(rules) else values
+        return _limited(_resized(image, rules, description), image)
+    require_eight_bits(source, description)
+    image = upright(source)
+    if image.mode != PILLOW_MODES[channels] or "transparency" in image.info:
+        image = in_channels(image if channels == 4 else without_alpha(image, []), channels, [])
+    return _resized(image, rules, description)
 
 
 def _deep_image(source: "Image.Image", description: str) -> "Image.Image":
@@ -132,10 +149,14 @@ def _deep_image(source: "Image.Image", description: str) -> "Image.Image":
     return Image.fromarray(np.asarray(upright(source)).astype(np.float32))
 
 
-def _limited(resized: np.ndarray, image: "Image.Image") -> np.ndarray:
+def _limited(resized: "Image.Image", image: "Image.Image") -> "Image.Image":
     """Return real numbers within the extremes that they were made of: resampling goes beyond them at edges."""
+    if resized is image:
+        return image
+    from PIL import Image
+
     values = np.asarray(image)
-    return np.asarray(np.clip(resized, values.min(), values.max()))
+    return Image.fromarray(np.clip(np.asarray(resized), values.min(), values.max()))
 
 
 def _resized(image: "Image.Image", rules: PictureRules, description: str) -> "Image.Image":

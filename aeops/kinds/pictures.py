@@ -7,9 +7,8 @@ green and blue. Nothing changes its size but `fit_size`, which the page calls.
 
 import base64
 import io
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -20,13 +19,15 @@ from aeops.kinds.image_names import IMAGE_FORMATS
 if TYPE_CHECKING:
     from PIL import Image
 
+_Result = TypeVar("_Result")
+
 MAX_PIXELS = 40_000_000  # a phone's camera; more is refused before it is decoded
 MAX_WEBP_PIXELS = 30_000_000  # whose decoder holds four copies
 STRIP_ROWS = 256  # of an image, that are converted at once
 MAX_IMAGE_BYTES = 256 * 2**20  # of a file: more than so many pixels take without compression
 SEVERAL_IMAGES_FORMATS = ("PNG", "TIFF", "WEBP")  # may hold pages or an animation; further images of a JPEG are previews
 EXIF_ORIENTATION = 0x0112
-EXIF_KEYS = ("exif", "xmp", "Raw profile type exif", "XML:com.adobe.xmp")  # of what Pillow notes of a file that has some
+EXIF_KEYS = frozenset(("exif", "xmp", "Raw profile type exif", "XML:com.adobe.xmp"))  # that Pillow notes of a file with some
 TAGGED_FORMATS = ("TIFF", "MPO")  # whose orientation is a tag of their own
 PILLOW_MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's name for each number of 8-bit channels
 # The error map's colours from 0 to 1, as in the report (matplotlib's inferno at five places).
@@ -45,7 +46,8 @@ def read_image(content: bytes, channels: int, description: str, changes: list[st
     Raises:
         DataError: it cannot be read, has more than 8 bits a channel, too many pixels, or several pages.
     """
-    with opened_image(content, description) as source_image:
+
+    def convert(source_image: "Image.Image") -> "Image.Image":
         require_eight_bits(source_image, description)
         require_one_image(source_image, description)
         stored_size = source_image.size
@@ -54,10 +56,11 @@ def read_image(content: bytes, channels: int, description: str, changes: list[st
             changes.append("Turned upright, as the camera noted.")
         return in_channels(image if channels == 4 else without_alpha(image, changes), channels, changes)
 
+    return use_image(content, description, convert)
 
-@contextmanager
-def opened_image(content: bytes, description: str) -> "Iterator[Image.Image]":
-    """Open a file of an image, which is not decoded yet, for the block that decodes it.
+
+def use_image(content: bytes, description: str, use: "Callable[[Image.Image], _Result]") -> _Result:
+    """Open a file of an image and return what `use` makes of it; the image is not decoded before.
 
     Raises:
         DataError: it cannot be read, or has too many pixels.
@@ -67,7 +70,7 @@ def opened_image(content: bytes, description: str) -> "Iterator[Image.Image]":
     try:
         with decode_errors(), Image.open(io.BytesIO(content), formats=IMAGE_FORMATS) as source_image:
             require_few_pixels(source_image, description)
-            yield source_image
+            return use(source_image)
     except DecodeError as error:
         raise DataError(
             f"{description} cannot be read as an image ({error}): expected {', '.join(IMAGE_FORMATS)}: replace or remove it"
@@ -95,7 +98,7 @@ def upright(image: "Image.Image") -> "Image.Image":
     """Decode an image and turn it as its EXIF orientation says."""
     image.load()
     # Making an Exif object takes longer than decoding a small image: only where there is something to make it of.
-    if image.format in TAGGED_FORMATS or any(key in image.info for key in EXIF_KEYS):
+    if image.format in TAGGED_FORMATS or not EXIF_KEYS.isdisjoint(image.info):
         from PIL import ImageOps
 
         ImageOps.exif_transpose(image, in_place=True)

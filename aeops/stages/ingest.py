@@ -5,7 +5,7 @@ python -m aeops.stages.ingest --recipe recipes/digits.yaml --out .ae/incoming/di
 
 import argparse
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime
 from itertools import compress
 from pathlib import Path
@@ -19,23 +19,22 @@ from aeops.data.array_files import write_parquet
 from aeops.data.dataset import FORMAT, SHARD_BYTES, index_columns, lines_sha256
 from aeops.data.forgotten import ForgottenSamples, read_forgotten
 from aeops.data.growth import JUDGEMENTS_KEY, KEPT_FILE, Base, GrowthPlan, next_number, open_base, plan_growth
-from aeops.data.near_copies import image_pairs, known_hashes, on_one_side, read_rows_of
+from aeops.data.near_copies import indexed_pairs, on_one_side, read_rows_of
 from aeops.data.pending_forgetting import require_none_pending
 from aeops.data.rejudging import Judged, read_judged
 from aeops.data.retention import read_first_days
 from aeops.data.set_aside import write_set_aside
 from aeops.data.shards import describe_input, shard_file, shard_stem, write_block
 from aeops.data.source_record import (
-    FileRecord,
+    RecordedFiles,
     SourceRecord,
-    Stamp,
     file_stamp,
-    known_sha256,
     read_record,
     reading_settings,
+    record_files,
     write_incoming,
 )
-from aeops.data.sources.catalogue import load_source, read_source, source_digest
+from aeops.data.sources.catalogue import ReadsOnlyNew, load_source, read_source, source_digest
 from aeops.data.sources.samples import KnownSamples, SourceSamples
 from aeops.data.splits import draw_splits
 from aeops.files import atomic_folder, file_sha256, write_json
@@ -71,12 +70,10 @@ def ingest(recipe: Recipe, project: Project, output: Path, *, whole: bool = Fals
     left_out = {} if base is None or record is None or record.content_sha256 != base.content_sha256 else record.left_out
     if base is None or record is None or (record.settings_sha256, record.content_sha256) != (settings, base.content_sha256):
         record = None
-    paths = load_source(recipe.data.source.kind).files(recipe, project)
-    stamps = map_values(file_stamp, paths)
-    today = today or datetime.now(UTC).date()
+    today, began_ns = today or datetime.now(UTC).date(), time.time_ns()
     judged = read_judged(project, dataset)
-    known = None if record is None or base is None else known_samples(record, base, stamps, recipe, today, judged)
-    samples = read_source(recipe, project, known)
+    known = None if record is None or base is None else known_samples(record, base, recipe, today, judged)
+    samples, files = read_files(recipe, project, known)
     plan = plan_growth(samples, base, record, recipe, project.dataset(dataset), today, judged, left_out)
     with atomic_folder(output) as folder:
         (folder / "shards").mkdir()
@@ -88,21 +85,28 @@ def ingest(recipe: Recipe, project: Project, output: Path, *, whole: bool = Fals
         write_plan(plan, folder)
         write_json(folder / "dataset.json", dataset_document(samples, index, recipe, project, folder, plan))
     if not whole:
-        write_incoming(project, dataset, _reading(samples, plan, settings, paths, stamps, record))
+        write_incoming(project, dataset, _reading(samples, plan, settings, began_ns, files()))
 
 
-def known_samples(
-    record: SourceRecord, base: Base, stamps: Mapping[str, Stamp | None], recipe: Recipe, today: date, judged: Judged
-) -> KnownSamples:
+def read_files(recipe: Recipe, project: Project, known: KnownSamples | None) -> tuple[SourceSamples, Callable[[], RecordedFiles]]:
+    """Return the samples of the recipe's source, and a function that returns its files as they were when they were read."""
+    source = load_source(recipe.data.source.kind)
+    if isinstance(source, ReadsOnlyNew):
+        samples = read_source(recipe, project, known)
+        return samples, lambda: samples.files or RecordedFiles()
+    paths = source.files(recipe, project)
+    stamps = map_values(file_stamp, paths)
+    last = None if known is None else known.record
+    samples = read_source(recipe, project, known)
+    return samples, lambda: record_files(paths, stamps, last, samples.checksums)
+
+
+def known_samples(record: SourceRecord, base: Base, recipe: Recipe, today: date, judged: Judged) -> KnownSamples:
     """Return what a source need not read, by the last accepted reading and what people have decided since."""
-    files = {}
-    for role, stamp in stamps.items():
-        if (found := record.unchanged(role, stamp)) is not None:
-            files[role] = found
     ids, forgotten = set(base.index["id"]) - judged.changed(base.index["id"], record.judged), read_forgotten(base.folder)
     if recipe.data.keep_days is not None:
         ids |= read_first_days(base.folder).gone(recipe.data.keep_days, today)
-    return KnownSamples(files, _KnownIds(ids, forgotten))
+    return KnownSamples(record, _KnownIds(ids, forgotten))
 
 
 class _KnownIds:
@@ -115,26 +119,14 @@ class _KnownIds:
         return identity in self._ids or not self._forgotten.allows(str(identity))
 
 
-def _reading(
-    samples: SourceSamples,
-    plan: GrowthPlan,
-    settings: str,
-    paths: Mapping[str, Path],
-    stamps: Mapping[str, Stamp | None],
-    last: SourceRecord | None,
-) -> SourceRecord:
-    """Return the record of this reading. A file that was written while it was read has none, and is read again the next time."""
-    unread, files = {} if samples.unread is None else samples.unread.checksums, {}
-    for role, stamp in stamps.items():
-        if stamp is not None and (role in unread or stamp == file_stamp(paths[role])):
-            sha256 = samples.checksums.get(role) or known_sha256(last, role, paths[role])
-            files[role] = FileRecord(stamp, sha256, samples.file_samples.get(role))
+def _reading(samples: SourceSamples, plan: GrowthPlan, settings: str, began_ns: int, files: RecordedFiles) -> SourceRecord:
+    """Return the record of this reading. A file that was written while it was read is another one the next time."""
     oldest = None
     if plan.first_days is not None:
         alive = [plan.first_days.days[name] for name in [*plan.kept.get("id", []), *compress(plan.ids, plan.written)]]
         oldest = min(alive).isoformat() if alive else None
     left_out = plan.left_out() if samples.ids is None else {}
-    return SourceRecord(settings, "", time.time_ns(), files, oldest, left_out, plan.judged.digests)
+    return SourceRecord(settings, "", began_ns, files, oldest, left_out, plan.judged.digests)
 
 
 def keep_on_one_side(index: pd.DataFrame, plan: GrowthPlan, recipe: Recipe, project: Project, folder: Path) -> pd.DataFrame:
@@ -155,9 +147,9 @@ def keep_on_one_side(index: pd.DataFrame, plan: GrowthPlan, recipe: Recipe, proj
         if len(plan.kept):
             parts.insert(0, (plan.base.folder, plan.kept))
     whole = pd.concat([part for _, part in parts], ignore_index=True)
-    read, spec = read_rows_of(parts), recipe.fit.input
-    pairs = image_pairs(known_hashes(whole, spec, read, project.image_hashes(recipe.data.dataset)), spec, read)
     fixed = np.r_[np.ones(len(plan.kept), bool), is_known]
+    cache = project.image_hashes(recipe.data.dataset)
+    pairs = indexed_pairs(whole, recipe.fit.input, read_rows_of(parts), cache, lambda one, other: ~(fixed[one] & fixed[other]))
     return index.assign(split=on_one_side(whole, fixed, pairs)[len(plan.kept) :])
 
 

@@ -33,6 +33,7 @@ from aeops.data.dataset import (
 from aeops.data.dataset_validation import DatasetValidation
 from aeops.data.forgotten import FORGOTTEN_FILE
 from aeops.data.growth import JUDGEMENTS_KEY, KEPT_FILE, NEXT_NUMBER, first_free_number
+from aeops.data.joined_shards import join_small_shards
 from aeops.data.judged_samples import decide, relabel, without_dropped
 from aeops.data.judgements import read_standings
 from aeops.data.kept_shards import keep_shards
@@ -252,11 +253,15 @@ def build_dataset(
     first = max((int(Path(shard["file"]).stem) + 1 for shard in kept_shards), default=0)
     index, shards = write_accepted(validation.new_index, incoming, folder, spec, first)
     index = pd.concat([kept_index, index], ignore_index=True) if len(kept_index) else index
+    if shards:  # with nothing new, the version before stays as it is
+        index, shards = join_small_shards(index, [*kept_shards, *shards], folder, spec)
+    else:
+        shards = kept_shards
     write_parquet(folder / "index.parquet", index)
     for name in (FIRST_DAYS_FILE, FORGOTTEN_FILE):
         if (incoming / name).is_file():
             shutil.copyfile(incoming / name, folder / name)
-    write_json(folder / "dataset.json", accepted_description(description, index, [*kept_shards, *shards]))
+    write_json(folder / "dataset.json", accepted_description(description, index, shards))
     receipt = {
         "format": FORMAT,
         "dataset": description["dataset"],

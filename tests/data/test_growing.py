@@ -1,6 +1,7 @@
 """A dataset that grows: what is new is read, judged and stored, what was there stays, corrections replace, ids stay."""
 
 import os
+import shutil
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -10,15 +11,17 @@ import pytest
 from data_project import Room, tree
 from image_folders import SIDE, textures, write_images
 
-from aeops.data.dataset import content_sha256, read_index, read_shards, require_receipt
+from aeops.data import joined_shards
+from aeops.data.dataset import content_sha256, read_index, read_shards, recover_dataset, require_receipt
 from aeops.data.judgements import judgements_digest
+from aeops.data.reduced_dataset import drop_samples
 from aeops.data.retention import FirstDays, expired_by_time
 from aeops.data.source_record import SETTLED_NS, read_record
 from aeops.data.sources import decode_pool
 from aeops.data.sources.catalogue import source_digest
 from aeops.data.time_borders import split_borders
 from aeops.errors import DataError, UsageError
-from aeops.files import write_json
+from aeops.files import file_sha256, write_json
 from aeops.machine.stored_json import read_json
 from aeops.recipe.reader import load_recipe
 from aeops.recipe.sections import SplitSpec
@@ -415,6 +418,90 @@ def test_rows_that_are_appended_changed_or_corrected_by_a_later_row_are_taken_ov
     assert [entry["reasons"] for entry in parts.validation()["quarantined"]] == [
         ["its id stands again in a later row, which replaces it"]
     ]
+
+
+# ---------------------------------------------------------------- small shards
+
+
+def shards_of(room: Room) -> list[str]:
+    return sorted(file.name for file in (room.data / "shards").iterdir())
+
+
+def add_pictures(room: Room, number: int) -> None:
+    write_images(room.root / "pictures" / "good" / f"more{number}", textures(3, seed=10 + number), (".png",))
+    settle(room.root / "pictures" / "good" / f"more{number}")
+
+
+def test_many_small_shards_become_one_with_every_sample_as_it_was(pictures: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(joined_shards, "MAX_SMALL_SHARDS", 3)
+    take(pictures)
+    for number in range(2):
+        add_pictures(pictures, number)
+        take(pictures)
+    assert shards_of(pictures) == ["00000.npy", "00001.npy", "00002.npy"]
+    (pictures.root / "pictures" / "good" / "more0" / "0001.png").unlink()
+    kept_version = pictures.root / "version"  # its files share their bytes with those of data/, as DVC's cache may
+    shutil.copytree(pictures.data, kept_version, copy_function=os.link)
+    version_sha256, before, samples = content_sha256(kept_version), by_id(pictures), stored(pictures)
+
+    add_pictures(pictures, 2)
+    take(pictures)
+    assert shards_of(pictures) == ["00000.npy"]
+    after = by_id(pictures)
+    columns = [name for name in after.columns if name not in ("shard", "row")]
+    stays = before.drop("good/more0/0001.png")
+    pd.testing.assert_frame_equal(after.iloc[: len(stays)][columns], stays[columns])
+    assert list(after["row"]) == list(range(128))
+    del samples["good/more0/0001.png"]
+    assert {name: content for name, content in stored(pictures).items() if name in samples} == samples
+    assert content_sha256(kept_version) == version_sha256, "no byte of the version before was written"
+    [shard] = read_json(pictures.data / "dataset.json")["shards"]
+    assert (shard["rows"], shard["sha256"]) == (128, file_sha256(pictures.data / "shards" / "00000.npy"))
+
+    take(pictures)
+    assert growth(pictures) == {"unread": 128}
+    drop_samples(pictures.project, "mine", ["good/more2/0000.png"], [after.loc["good/more2/0000.png", "sha256"]])
+    assert "good/more2/0000.png" not in stored(pictures)
+    assert stored(pictures).items() >= samples.items()
+    take(pictures)
+    assert len(by_id(pictures)) == 127
+
+
+def test_a_join_that_fails_leaves_the_version_before_and_nothing_half(pictures: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(joined_shards, "MAX_SMALL_SHARDS", 1)
+    take(pictures)
+    add_pictures(pictures, 0)
+    before = tree(pictures.data)
+
+    def fail(*_: object) -> str:
+        raise OSError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(joined_shards, "write_block", fail)
+        with pytest.raises(OSError, match="the disk is full"):
+            take(pictures)
+    assert tree(pictures.data) == before
+    recover_dataset(pictures.data)
+    take(pictures)
+    assert (shards_of(pictures), len(by_id(pictures))) == (["00000.npy"], 123)
+
+
+def test_rows_of_small_shards_are_joined_as_rows(parts: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(joined_shards, "MAX_SMALL_SHARDS", 1)
+    take(parts)
+    rows = [(f"p{number}", number / 7, "broken" if number % 9 == 0 else "ok") for number in range(90)]
+    write_rows(parts, [*rows, ("p90", 5.5, "ok"), ("p91", 6.5, "broken")])
+    take(parts)
+    assert shards_of(parts) == ["00000.parquet"]
+    table = pd.read_parquet(parts.data / "shards" / "00000.parquet")
+    assert table["size"].tolist()[-3:] == [89 / 7, 5.5, 6.5]
+    assert list(by_id(parts).index) == [f"p{number}" for number in range(92)]
+
+
+def test_large_shards_and_those_of_other_values_are_not_joined() -> None:
+    small = joined_shards.SMALL_BYTES - 1
+    assert joined_shards.runs_of_small([small + 1, small, 5, 5, 5], ["uint8"] * 5) == [[0], [1, 2], [3, 4]]
+    assert joined_shards.runs_of_small([5, 5, 5], ["uint8", "float32", "float32"]) == [[0], [1, 2]]
 
 
 # ---------------------------------------------------------------- how long

@@ -13,9 +13,11 @@ from PIL import Image
 from ae_models.spec import InputSpec
 from aeops.data.dataset import lines_sha256, read_index
 from aeops.data.set_aside import read_set_aside
-from aeops.data.sources import decode_pool
+from aeops.data.source_record import file_stamp
+from aeops.data.sources import decode_pool, image_files
 from aeops.data.sources.catalogue import read_masks, source_digest
 from aeops.data.sources.image_files import list_images
+from aeops.data.statistics import sample_sha256
 from aeops.errors import DataError, TransientError, UsageError
 from aeops.kinds.picture_samples import picture_samples
 from aeops.page.state_files import read_quarantine
@@ -103,10 +105,71 @@ def test_many_processes_read_the_same_samples_in_the_same_order_as_one(pictures:
     np.testing.assert_array_equal(together.array[: len(alone.array)], alone.array[: len(alone.array)])
 
 
+def test_pages_of_many_processes_are_those_of_one_and_lie_in_places_of_their_own(
+    pictures: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages = [Image.fromarray(image) for image in textures(5, seed=4)]
+    for name in ("0010", "0011", "0200", "0279"):
+        content = encoded(pages[0], "TIFF", save_all=True, append_images=pages[1:])
+        (pictures.root / "pictures" / "good" / f"{name}.tif").write_bytes(content)
+    pictures.edit(input={"frames": "each"})
+    alone = pictures.samples()
+    assert alone.ids is not None
+    assert len(alone.ids) == 320
+    for number, image in enumerate(textures(5, seed=4)):
+        place = list(alone.ids).index(f"good/0200.tif#{number + 1}")
+        np.testing.assert_array_equal(alone.array[place : place + 1][0, 0], image)
+    monkeypatch.setattr(decode_pool, "FILES_OF_A_PROCESS", 100)
+    monkeypatch.setattr(decode_pool, "CHUNK_FILES", 7)
+    monkeypatch.setattr(decode_pool, "SHEET_BYTES", 3 * SIDE * SIDE)
+    monkeypatch.setattr(decode_pool.os, "sched_getaffinity", lambda _: {0, 1, 2})
+    together = pictures.samples()
+    assert (together.ids, together.sha256) == (alone.ids, alone.sha256)
+    np.testing.assert_array_equal(together.array[:320], alone.array[:320])
+    assert together.sha256 == sample_sha256(np.ascontiguousarray(together.array[:320]))
+
+
+def test_a_file_that_may_not_be_read_is_set_aside_and_no_part_of_the_digest(
+    pictures: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, hidden = decode_pool._read_file, pictures.root / "pictures" / "good" / "0006.png"
+
+    def refuse(path: str) -> tuple[bytes | None, os.stat_result]:
+        if path == str(hidden):
+            raise PermissionError(13, "Permission denied")
+        return read(path)
+
+    whole = dict(pictures.samples().checksums)
+    monkeypatch.setattr(decode_pool, "_read_file", refuse)  # root, who may run this, may read everything
+    samples = pictures.samples()
+    assert samples.set_aside == {"good/0006.png": "it may not be read: make it readable"}
+    assert whole.keys() - samples.checksums.keys() == {"good/0006.png"}
+    assert samples.files is not None
+    assert samples.files.get("good/0006.png") is None
+    recorded = samples.files.get("good/0008.png")
+    assert recorded is not None
+    assert (recorded.stamp, recorded.samples) == (file_stamp(hidden.with_name("0008.png")), 1)
+    monkeypatch.setattr(image_files.os, "access", lambda path, _: str(path) != str(hidden))
+    assert lines_sha256(dict(samples.checksums)) == source_digest(pictures.recipe, pictures.project)
+
+
+def test_a_file_is_read_to_its_end_however_little_the_system_gives_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = encoded(Image.fromarray(textures(1)[0]), "PNG")
+    (tmp_path / "1.png").write_bytes(content)
+    read = os.read
+    monkeypatch.setattr(decode_pool.os, "read", lambda descriptor, _: read(descriptor, 10))
+    found, status = decode_pool._read_file(str(tmp_path / "1.png"))
+    assert (found, status.st_size) == (content, len(content))
+    monkeypatch.setattr(decode_pool, "MAX_IMAGE_BYTES", len(content) - 1)
+    assert decode_pool._read_file(str(tmp_path / "1.png"))[0] is None
+
+
 def test_a_killed_process_is_an_error_that_may_pass_by_itself(pictures: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decode_pool, "FILES_OF_A_PROCESS", 100)
     monkeypatch.setattr(decode_pool.os, "sched_getaffinity", lambda _: {0, 1})
-    monkeypatch.setattr(decode_pool, "picture_samples", lambda *_: os._exit(9))
+    monkeypatch.setattr(decode_pool, "sample_pictures", lambda *_: os._exit(9))
     with pytest.raises(TransientError, match="a process that decodes images was killed"):
         pictures.samples()
 

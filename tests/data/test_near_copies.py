@@ -11,14 +11,14 @@ from PIL import Image
 
 from ae_models.spec import InputSpec
 from aeops.data.dataset import read_index
+from aeops.data.image_hashes import MAX_BITS, MAX_BUCKET, ImageCache, near_hashes, perceptual_hashes
 from aeops.data.near_copies import (
+    MIN_CORRELATION,
     NearCopies,
     find_near_copies,
-    image_pairs,
-    known_hashes,
-    near_hashes,
+    hash_images,
+    indexed_pairs,
     on_one_side,
-    perceptual_hashes,
 )
 from aeops.data.near_copies_text import warning_text
 from aeops.data.sample_pairs import NEAR, Pairs
@@ -64,7 +64,7 @@ def test_copies_that_were_stored_again_or_brightened_are_found_across_splits_and
     assert warning_text({"relation": NEAR, "count": 0}) == ""
 
 
-def test_real_photographs_that_were_scaled_down_and_up_have_near_hashes() -> None:
+def test_real_photographs_that_were_scaled_down_and_up_have_near_hashes(tmp_path: Path) -> None:
     with np.load(shared_data("cifar10/cifar10_5k.npz")) as archive:
         images = archive["x_test"][:400].transpose(0, 3, 1, 2)
     softened = [
@@ -72,27 +72,89 @@ def test_real_photographs_that_were_scaled_down_and_up_have_near_hashes() -> Non
         for image in images[:50]
     ]
     both = np.concatenate([images, np.stack(softened)])
-    pairs = image_pairs(perceptual_hashes(both), COLOUR, lambda rows: both[rows])
+    index = index_of(450, ["train"] * 450)
+    pairs = indexed_pairs(index, COLOUR, lambda rows: both[rows], tmp_path / "known.npz", every_pair)
     found = {(int(one), int(other)) for one, other in zip(pairs.first, pairs.second, strict=True)}
     true = {(number, 400 + number) for number in range(50)}
     assert len(found & true) >= 40
     assert len(found - true) <= 2
 
 
+def every_pair(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    return np.ones(len(first), bool)
+
+
+class CountedImages:
+    """Reads images and notes which."""
+
+    def __init__(self, images: np.ndarray) -> None:
+        self.images, self.rows = images, list[int]()
+
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        self.rows += rows.tolist()
+        return self.images[rows]
+
+
 def test_hashes_are_read_once_and_known_afterwards(room: Room, tmp_path: Path) -> None:
-    images, read = room.images[:100, None], []
+    images, index, cache = CountedImages(room.images[:100, None]), index_of(100, ["train"] * 100), tmp_path / "hashes.npz"
+    first = ImageCache(cache, index["sha256"].to_numpy(object)[:90])
+    hash_images(first, IMAGE, images)
+    first.write()
+    assert len(images.rows) == 90
+    again = ImageCache(cache, index["sha256"].to_numpy(object))
+    hash_images(again, IMAGE, images)
+    assert images.rows[90:] == list(range(90, 100))
+    np.testing.assert_array_equal(again.hashes[:90], first.hashes)
+    np.testing.assert_array_equal(again.hashes, perceptual_hashes(images.images))
 
-    def read_rows(rows: np.ndarray) -> np.ndarray:
-        read.extend(rows.tolist())
-        return images[rows]
 
-    index, cache = index_of(100, ["train"] * 100), tmp_path / "hashes.npz"
-    first = known_hashes(index.iloc[:90], IMAGE, read_rows, cache)
-    assert len(read) == 90
-    again = known_hashes(index, IMAGE, read_rows, cache)
-    assert read[90:] == list(range(90, 100))
-    np.testing.assert_array_equal(again[:90], first)
-    np.testing.assert_array_equal(again, perceptual_hashes(images))
+def noisy_copies(images: np.ndarray, count: int) -> np.ndarray:
+    """Images (n, h, w) with so many nearly equal ones of each behind them, (n * (count + 1), 1, h, w)."""
+    noise = np.random.default_rng(0).integers(0, 12, (count, *images.shape))
+    return np.concatenate([images, *np.clip(images + noise, 0, 255).astype(np.uint8)])[:, None]
+
+
+def test_images_that_were_compared_are_not_read_again_and_the_pairs_are_those_of_a_first_look(room: Room, tmp_path: Path) -> None:
+    images = CountedImages(noisy_copies(room.images[:40], 2))
+    index = index_of(120, ["train", "test", "train"] * 40)
+
+    def pairs_of(rows: np.ndarray, cache: str) -> set[tuple[int, int, float]]:
+        images.rows.clear()
+        own = index.iloc[rows].reset_index(drop=True)
+        pairs = indexed_pairs(own, IMAGE, lambda part: images(rows[part]), tmp_path / cache, every_pair)
+        return set(zip(rows[pairs.first].tolist(), rows[pairs.second].tolist(), pairs.similarity.tolist(), strict=True))
+
+    everything = np.arange(120)
+    expected = pairs_of(everything, "whole.npz")
+    assert len(expected) >= 100
+    assert len(pairs_of(everything[:119], "grown.npz")) < len(expected)
+    assert pairs_of(everything, "grown.npz") == expected
+    new_pairs = {pair for pair in expected if 119 in pair[:2]}
+    assert set(images.rows) == {row for pair in new_pairs for row in pair[:2]}, "the new image and its neighbours alone"
+    assert pairs_of(everything, "grown.npz") == expected
+    assert images.rows == []
+    left = np.delete(everything, [3, 50])[::-1].copy()  # two have gone, and the order is another one
+    remaining = {pair for pair in expected if not {3, 50} & {*pair[:2]}}
+    assert {(*sorted(pair[:2]), pair[2]) for pair in pairs_of(left, "grown.npz")} == remaining
+    assert images.rows == []
+
+
+def test_pairs_of_images_are_those_of_a_look_at_every_pair_pixel_by_pixel(room: Room, tmp_path: Path) -> None:
+    images = noisy_copies(room.images[:60], 1)
+    splits = np.array(["train"] * 50 + ["test"] * 70, object)
+    pairs = indexed_pairs(
+        index_of(120, splits.tolist()),
+        IMAGE,
+        lambda rows: images[rows],
+        tmp_path / "known.npz",
+        lambda first, second: splits[first] != splits[second],
+    )
+    hashes, correlation = perceptual_hashes(images), np.corrcoef(images.reshape(120, -1).astype(float))
+    near = np.bitwise_count(hashes[:, None] ^ hashes[None, :]) <= MAX_BITS
+    expected = np.argwhere(np.triu(near & (correlation >= MIN_CORRELATION) & (splits[:, None] != splits[None, :]), k=1))
+    assert list(zip(pairs.first, pairs.second, strict=True)) == [tuple(pair) for pair in expected.tolist()]
+    np.testing.assert_allclose(pairs.similarity, correlation[pairs.first, pairs.second])
+    assert len(expected) >= 20
 
 
 def test_pairs_of_hashes_are_those_of_a_look_at_every_pair() -> None:
@@ -100,11 +162,20 @@ def test_pairs_of_hashes_are_those_of_a_look_at_every_pair() -> None:
     hashes = draw.integers(0, 2**63, 300, dtype=np.uint64)
     hashes[100:140] = hashes[:40] ^ (np.uint64(1) << np.arange(40, dtype=np.uint64))  # a bit each
     hashes[140:160] = hashes[:20] ^ np.uint64(0b111)
+    hashes[160:180] = hashes[40:60] ^ np.uint64(0x0001_0020_0400_8000)  # a bit of each band
+    hashes[180:200] = hashes[60:80] ^ np.uint64(0x1001_0020_0400_8000)  # one too many
     first, second = near_hashes(hashes)
     bits = np.bitwise_count(hashes[:, None] ^ hashes[None, :])
-    expected = {tuple(pair) for pair in np.argwhere(np.triu(bits <= 4, k=1)).tolist()}
-    assert set(zip(first.tolist(), second.tolist(), strict=True)) == expected
-    assert len(expected) >= 60
+    expected = [tuple(pair) for pair in np.argwhere(np.triu(bits <= MAX_BITS, k=1)).tolist()]
+    assert list(zip(first.tolist(), second.tolist(), strict=True)) == expected
+    assert len(expected) >= 80
+
+
+def test_a_pattern_that_many_images_share_makes_no_pairs() -> None:
+    for count, expected in ((MAX_BUCKET, MAX_BUCKET * (MAX_BUCKET - 1) // 2), (MAX_BUCKET + 1, 0)):
+        first, second = near_hashes(np.full(count, 5, np.uint64))
+        assert len(first) == len(second) == expected
+    assert len(near_hashes(np.empty(0, np.uint64))[0]) == 0
 
 
 def test_windows_that_overlap_in_time_are_counted(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from ae_models.mappings import map_values, select_keys, values_at
 from ae_models.names import names_not_in
 from ae_models.spec import join_names
+from aeops.data.source_record import file_stamp, record_files
 from aeops.data.sources.files import source_folder
 from aeops.errors import DataError
 from aeops.project import Project
@@ -82,6 +83,7 @@ class DaysReader:
 
         source: DaysSource = recipe.data.source
         paths = self.files(recipe, project)
+        stamps = map_values(file_stamp, paths)
         parts = {}
         for name, path in paths.items():
             if not name.endswith(LABELS_SUFFIX) and (part := _map_samples(path, recipe)) is not None:
@@ -91,21 +93,22 @@ class DaysReader:
         ids = {name: _row_names(name, len(part)) for name, part in parts.items()}
         unread = []
         if known is not None:
-            unread = [name for name in parts if list(known.ids_of(name, partial(_row_names, name))) == ids[name]]
+            unread = [name for name in parts if list(known.ids_of(name, paths[name], partial(_row_names, name))) == ids[name]]
         read = names_not_in(parts, unread)
 
         def day_labels(names: list[str]) -> "np.ndarray | None":
             return _join_labels(select_keys(parts, names), paths, recipe) if source.labels else None
 
-        checksums = {name: known.files[name].sha256 for name in unread} if known is not None else {}
-        rest = UnreadSamples(list(chain.from_iterable(values_at(ids, unread))), day_labels(unread), None, None, checksums)
+        rest = UnreadSamples(list(chain.from_iterable(values_at(ids, unread))), day_labels(unread), None, None)
+        files = record_files(paths, stamps, None if known is None else known.record, samples=map_values(len, parts))
         return SourceSamples(
             JoinedArrays(values_at(parts, read) or [next(iter(parts.values()))[:0]]),
             day_labels(read),
             source.path,
             ids=list(chain.from_iterable(values_at(ids, read))),
+            checksums=files.checksums,
+            files=files,
             unread=rest if unread else None,
-            file_samples=map_values(len, parts),
         )
 
 

@@ -5,13 +5,13 @@ whose names do not end as an image's.
 """
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from aeops.data.sources.files import LINK_REASON
 from aeops.kinds.image_names import IMAGE_SUFFIXES
 
+UNREADABLE_REASON = "it may not be read: make it readable"
 SKIPPED_FOLDERS = ("__MACOSX",)  # what macOS adds to archives
 MASK_ENDINGS = ("_mask", "-mask")  # of the name of a mask, before its suffix
 
@@ -33,47 +33,54 @@ class ImageFolder:
     others: list[str] = field(default_factory=list)
 
 
-def list_images(folder: Path, masks: str | None = None) -> ImageFolder:
+def list_images(folder: Path, masks: str | None = None, *, are_opened_next: bool = False) -> ImageFolder:
     """List a folder with its sub-folders.
 
     Args:
         folder: the folder.
         masks: a folder below it whose images are masks.
+        are_opened_next: whether the caller opens every image anyway, and learns so which of them may not be read.
     """
     listing = ImageFolder()
-    for name in sorted(_walk(folder, "", listing.problems)):
-        if os.path.splitext(name)[1].lower() not in IMAGE_SUFFIXES:
-            listing.others.append(name)
-        elif masks is not None and PurePosixPath(name).is_relative_to(masks):
+    names: list[str] = []
+    _walk(folder, "", names, listing.problems)
+    for name in sorted(names):
+        is_image = name.lower().endswith(IMAGE_SUFFIXES)
+        is_mask = is_image and masks is not None and PurePosixPath(name).is_relative_to(masks)
+        if not (is_image and are_opened_next and not is_mask) and not os.access(f"{folder}/{name}", os.R_OK):
+            listing.problems[name] = UNREADABLE_REASON
+        elif is_mask:
             listing.masks.append(name)
-        else:
+        elif is_image:
             listing.images.append(name)
+        else:
+            listing.others.append(name)
     return listing
 
 
-def _walk(folder: Path, prefix: str, problems: dict[str, str]) -> Iterator[str]:
-    """Yield the regular files below a folder."""
+def _walk(folder: str | Path, prefix: str, names: list[str], problems: dict[str, str]) -> None:
+    """Add the regular files below a folder to `names`."""
     try:
         entries = list(os.scandir(folder))
     except OSError as error:
         problems[prefix.rstrip("/") or "."] = f"the folder cannot be listed ({error.strerror})"
         return
     for entry in entries:
-        name = prefix + entry.name
-        if entry.name.startswith(".") or entry.name in SKIPPED_FOLDERS:
+        own_name = entry.name
+        name = prefix + own_name
+        if own_name.startswith(".") or own_name in SKIPPED_FOLDERS:
             continue
-        if entry.is_symlink():
+        if entry.is_file(follow_symlinks=False):  # the usual case
+            if own_name.isprintable():
+                names.append(name)
+            else:
+                problems[name] = "its name has characters that cannot be printed: rename it"
+        elif entry.is_symlink():
             problems[name] = LINK_REASON
         elif entry.is_dir(follow_symlinks=False):
-            yield from _walk(Path(entry.path), f"{name}/", problems)
-        elif not entry.is_file(follow_symlinks=False):
-            problems[name] = "no regular file"
-        elif not os.access(entry.path, os.R_OK):
-            problems[name] = "it may not be read: make it readable"
-        elif not entry.name.isprintable():
-            problems[name] = "its name has characters that cannot be printed: rename it"
+            _walk(entry.path, f"{name}/", names, problems)
         else:
-            yield name
+            problems[name] = "no regular file"
 
 
 def folder_of(name: str, level: int) -> str | None:
@@ -82,7 +89,7 @@ def folder_of(name: str, level: int) -> str | None:
     >>> folder_of("train/good/1.png", 2), folder_of("1.png", 1)
     ('good', None)
     """
-    folders = PurePosixPath(name).parts[:-1]
+    folders = name.split("/")[:-1]
     return folders[level - 1] if len(folders) >= level else None
 
 

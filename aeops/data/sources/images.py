@@ -8,15 +8,17 @@ A file that cannot be decoded, is another format than its name says, has too man
 aside by name, and the rest goes on; those count in the recipe's quarantine budget. Files are decoded in parallel processes.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import compress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ae_models.mappings import without_none, without_zeros
 from ae_models.names import names_not_in
 from aeops.data.judged_samples import NamedLabels
+from aeops.data.source_record import STAMP_NUMBERS, FileRecord, RecordedFiles, file_stamp
 from aeops.data.sources.files import fetched_path, source_folder
 from aeops.data.sources.image_files import ImageFolder, folder_of, list_images, match_masks
 from aeops.errors import DataError
@@ -28,7 +30,7 @@ from aeops.recipe.reader import Recipe
 if TYPE_CHECKING:
     import numpy as np
 
-    from aeops.data.sources.decode_pool import FileResult
+    from aeops.data.sources.decode_pool import DecodedFiles
     from aeops.data.sources.samples import KnownSamples, SourceSamples, UnreadSamples
 
 NAMED_FILES = 3  # that a message names
@@ -66,34 +68,40 @@ class ImagesReader:
         from aeops.data.sources.samples import SourceSamples
         from aeops.machine.progress import CountWriter
 
-        folder, listing = _list_folder(recipe, project)
+        folder, listing = _list_folder(recipe, project, are_opened_next=True)
         source: ImagesSource = recipe.data.source
-        labels = _Labels.read(recipe, folder, listing)
-        given_labels = NamedLabels(project, recipe)
-        unread = _Unread.find(listing, known, labels, given_labels, recipe)
-        names = names_not_in(listing.images, unread.checksums)
+        labels = _read_labels(recipe, project, folder, listing)
+        unread = _find_unread(folder, listing, known, labels)
+        names = names_not_in(listing.images, unread)
         count_writer = CountWriter(project.ingest_progress(recipe.name), len(names))
         decoded = decode_files(folder, names, recipe.fit.input, project.home / "sources", count_writer.write)
-        results = dict(zip(names, decoded.results, strict=True))
-        samples = _Samples.collect(listing, results, labels, given_labels, recipe)
-        if not samples.ids and not unread.samples.ids:
-            reasons = _first_reasons(samples.set_aside)
+        set_aside = listing.problems | decoded.problems
+        for name in filter(labels.problems.__contains__, names):
+            set_aside.setdefault(name, labels.problems[name])
+        is_good = np.fromiter((name not in set_aside for name in names), bool, len(names))
+        given = np.asarray(decoded.counts, np.int64)
+        is_chosen = np.repeat(is_good, given)
+        rows = decoded.rows[is_chosen]
+        columns = _sample_columns(names, np.where(is_good, given, 0), labels, source)
+        if not len(rows) and not unread:
+            reasons = _first_reasons(set_aside)
             raise DataError("; ".join([f"{source.path}: none of {len(listing.images):,} images can be a sample", *reasons]))
-        array = SelectedRows(decoded.array, np.asarray(samples.rows, np.int64))
         masks = match_masks(listing.images, listing.masks, source.masks) if source.masks is not None else {}
-        metadata = {"set_aside": len(samples.set_aside), "masked": len(masks), "other_files": len(listing.others)}
+        metadata = {"set_aside": len(set_aside), "masked": len(masks), "other_files": len(listing.others)}
+        files = _recorded_files(folder, listing, decoded, columns.counts, unread, source)
         return SourceSamples(
-            array,
-            np.asarray(samples.labels, np.int64) if labels is not None else None,
+            SelectedRows(decoded.samples, rows),
+            columns.labels,
             source.path,
-            splits=np.asarray(samples.splits) if source.test is not None else None,
-            groups=np.asarray(samples.groups) if source.group is not None else None,
+            splits=columns.splits,
+            groups=columns.groups,
             metadata=without_zeros(metadata),
-            ids=samples.ids,
-            set_aside=samples.set_aside,
-            checksums=_checksums(folder, listing, results, unread.checksums, source),
-            unread=unread.samples.unread(labels is not None, source, unread.checksums) if unread.checksums else None,
-            file_samples=samples.counts | unread.samples.counts,
+            ids=columns.ids,
+            set_aside=set_aside,
+            checksums=files.checksums,
+            files=files,
+            unread=_unread_samples(unread, labels, source) if unread else None,
+            sha256=list(compress(decoded.sample_sha256, is_chosen)),
         )
 
 
@@ -136,24 +144,48 @@ def read_masks(recipe: Recipe, project: Project, source_sha256: str, ids: Sequen
     return masks
 
 
-def _checksums(
-    folder: Path, listing: ImageFolder, decoded: "Mapping[str, FileResult]", unread: Mapping[str, str], source: ImagesSource
-) -> dict[str, str]:
-    """Return the SHA-256 of each of `ImagesReader.files`; those of the images were computed as they were decoded."""
-    checksums = {name: decoded[name].sha256 if name in decoded else unread[name] for name in listing.images}
+def _recorded_files(
+    folder: Path,
+    listing: ImageFolder,
+    decoded: "DecodedFiles",
+    counts: list[int],
+    unread: Mapping[str, FileRecord],
+    source: ImagesSource,
+) -> RecordedFiles:
+    """Return all of `ImagesReader.files` as they were read: their stamps are from before that.
+
+    Args:
+        folder: of the source.
+        listing: its files.
+        decoded: those that were decoded.
+        counts: how many samples each of those gave.
+        unread: those that need not be read.
+        source: the recipe's.
+    """
+    files = RecordedFiles(list(decoded.names), decoded.stamps, decoded.sha256, list(counts))
+    if "" in decoded.sha256:  # some may not be read
+        files = RecordedFiles()
+        for place, (name, sha256, count) in enumerate(zip(decoded.names, decoded.sha256, counts, strict=True)):
+            if sha256:
+                files.add(name, decoded.stamps[place * STAMP_NUMBERS : (place + 1) * STAMP_NUMBERS], sha256, count)
+    for name, known in unread.items():
+        files.add(name, *known)
     others = list(listing.masks)
     if source.labels is not None and source.labels.file is not None:
         others.append(source.labels.file)
     for name in others:
-        checksums[name] = file_sha256(folder / name)
-    return checksums
+        stamp = file_stamp(folder / name)
+        sha256 = file_sha256(folder / name)
+        if stamp is not None:
+            files.add(name, stamp, sha256)
+    return files
 
 
-def _list_folder(recipe: Recipe, project: Project) -> tuple[Path, ImageFolder]:
+def _list_folder(recipe: Recipe, project: Project, *, are_opened_next: bool = False) -> tuple[Path, ImageFolder]:
     source: ImagesSource = recipe.data.source
     next_step = f"put it there or correct data.source.path in recipes/{recipe.name}.yaml, then type ae run {recipe.name}"
     folder = fetched_path(recipe, project) or source_folder(project, source.path, next_step)
-    listing = list_images(folder, source.masks)
+    listing = list_images(folder, source.masks, are_opened_next=are_opened_next)
     if source.labels is not None and source.labels.file is not None and not (folder / source.labels.file).is_file():
         raise DataError(f"{folder}: expected the file of labels {source.labels.file}, got none: {next_step}")
     if not listing.images:
@@ -171,133 +203,127 @@ def _first_reasons(reasons: Mapping[str, str]) -> list[str]:
 
 @dataclass(frozen=True)
 class _Labels:
-    """The label of each image as a text, or why it has none."""
+    """The label of each image as a number of data.labels.
 
-    texts: Mapping[str, str]
+    Attributes:
+        numbers: of images that have one; None where the source has no labels.
+        problems: image -> why it has none.
+    """
+
+    numbers: Mapping[str, int] | None
     problems: Mapping[str, str]
 
-    @classmethod
-    def read(cls, recipe: Recipe, folder: Path, listing: ImageFolder) -> "_Labels | None":
-        source: ImagesSource = recipe.data.source
-        if source.labels is None:
-            return None
-        if source.labels.folder is not None:
-            found = {name: folder_of(name, source.labels.folder) for name in listing.images}
-            missing = f"no label: it lies in fewer than {source.labels.folder} folders"
+
+def _read_labels(recipe: Recipe, project: Project, folder: Path, listing: ImageFolder) -> _Labels:
+    """Return the label of each image, by its source or by a person."""
+    source: ImagesSource = recipe.data.source
+    if source.labels is None:
+        return _Labels(None, {})
+    if source.labels.folder is not None:
+        found = {name: folder_of(name, source.labels.folder) for name in listing.images}
+        missing = f"no label: it lies in fewer than {source.labels.folder} folders"
+    else:
+        from aeops.data.sources.label_file import read_label_file
+
+        found = read_label_file(folder, source.labels, listing.images, recipe)
+        missing = f"no label: {source.labels.file} does not name it"
+    texts = without_none(found)
+    known = {text: _label_number(text, recipe) for text in set(texts.values())}
+    given_labels = NamedLabels(project, recipe)
+    numbers: dict[str, int] = {}
+    problems: dict[str, str] = {}
+    for name in listing.images:
+        label = known[texts[name]] if name in texts else missing
+        if isinstance(label, str) and (given := given_labels.find(name, label)) is not None:
+            label = given
+        if isinstance(label, str):
+            problems[name] = label
         else:
-            from aeops.data.sources.label_file import read_label_file
-
-            found = read_label_file(folder, source.labels, listing.images, recipe)
-            missing = f"no label: {source.labels.file} does not name it"
-        texts = without_none(found)
-        return cls(texts, dict.fromkeys(names_not_in(listing.images, texts), missing))
-
-    def number(self, name: str, recipe: Recipe) -> int | str:
-        """Return an image's label as a number of data.labels, or a reason why it has none."""
-        if name in self.problems:
-            return self.problems[name]
-        text, known = self.texts[name], recipe.label_names
-        if known:
-            return known.index(text) if text in known else f"unknown label {text!r}: data.labels does not name it"
-        try:
-            number = int(text)
-        except ValueError:
-            return f"unknown label {text!r}: data.labels holds whole numbers"
-        return number if number in recipe.data.labels else f"unknown label {text!r}: data.labels does not name it"
+            numbers[name] = label
+    return _Labels(numbers, problems)
 
 
-def _label_of(name: str, labels: _Labels | None, given_labels: NamedLabels, recipe: Recipe) -> int | str:
-    """Return the number of an image's label, by its source or by a person; or a reason why it has none."""
-    label = 0 if labels is None else labels.number(name, recipe)
-    if isinstance(label, str) and (given := given_labels.find(name, label)) is not None:
-        return given
-    return label
+def _label_number(text: str, recipe: Recipe) -> int | str:
+    """Return a label as a number of data.labels, or why it is none."""
+    known = recipe.label_names
+    if known:
+        return known.index(text) if text in known else f"unknown label {text!r}: data.labels does not name it"
+    try:
+        number = int(text)
+    except ValueError:
+        return f"unknown label {text!r}: data.labels holds whole numbers"
+    return number if number in recipe.data.labels else f"unknown label {text!r}: data.labels does not name it"
 
 
-class _Samples:
-    """Samples as they are collected, file by file."""
-
-    def __init__(self, set_aside: Mapping[str, str]) -> None:
-        self.ids: list[str] = []
-        self.rows: list[int] = []
-        self.labels: list[int] = []
-        self.groups: list[str] = []
-        self.splits: list[str] = []
-        self.set_aside: dict[str, str] = dict(set_aside)
-        self.counts: dict[str, int] = {}
-
-    @classmethod
-    def collect(
-        cls,
-        listing: ImageFolder,
-        decoded: "Mapping[str, FileResult]",
-        labels: _Labels | None,
-        given_labels: NamedLabels,
-        recipe: Recipe,
-    ) -> "_Samples":
-        from aeops.kinds.image import frame_names
-
-        samples, source = cls(listing.problems), recipe.data.source
-        for name, result in decoded.items():
-            label = _label_of(name, labels, given_labels, recipe)
-            problem = result.problem or (label if isinstance(label, str) else None)
-            if problem is not None:
-                samples.set_aside[name] = problem
-                continue
-            samples.add(name, frame_names(name, len(result.rows)), result.rows, label, source)
-        return samples
-
-    def add(self, name: str, ids: list[str], rows: Iterable[int], label: int | str, source: ImagesSource) -> None:
-        assert isinstance(label, int), "a reason was set aside"
-        self.ids += ids
-        self.counts[name] = len(ids)
-        self.rows += rows
-        self.labels += [label] * len(ids)
-        group = name if source.group is None else folder_of(name, source.group) or name
-        self.groups += [group] * len(ids)
-        self.splits += ["test" if source.test is not None and folder_of(name, 1) == source.test else "train"] * len(ids)
-
-    def unread(self, is_labelled: bool, source: ImagesSource, checksums: Mapping[str, str]) -> "UnreadSamples":
-        """Return them as samples whose files were not read."""
-        import numpy as np
-
-        from aeops.data.sources.samples import UnreadSamples
-
-        return UnreadSamples(
-            self.ids,
-            np.asarray(self.labels, np.int64) if is_labelled else None,
-            np.asarray(self.groups) if source.group is not None else None,
-            np.asarray(self.splits) if source.test is not None else None,
-            checksums,
-        )
+# ---------------------------------------------------------------- columns
 
 
-@dataclass(frozen=True)
-class _Unread:
-    """Files that need not be read: their samples, and their SHA-256."""
+class _Columns(NamedTuple):
+    """What is known of samples beside their pixels: `counts` has a number a file, the others a value a sample or None."""
 
-    samples: _Samples
-    checksums: dict[str, str]
+    counts: list[int]
+    ids: list[str]
+    labels: "np.ndarray | None"
+    groups: "np.ndarray | None"
+    splits: "np.ndarray | None"
 
-    @classmethod
-    def find(
-        cls,
-        listing: ImageFolder,
-        known: "KnownSamples | None",
-        labels: _Labels | None,
-        given_labels: NamedLabels,
-        recipe: Recipe,
-    ) -> "_Unread":
-        from aeops.kinds.image import frame_names
 
-        unread, source = cls(_Samples({}), {}), recipe.data.source
-        if known is None:
-            return unread
-        for name in listing.images:
-            ids = known.ids_of(name, partial(frame_names, name))
-            label = _label_of(name, labels, given_labels, recipe)
-            if not ids or isinstance(label, str):  # one whose label is unknown now is set aside with the reason
-                continue
-            unread.samples.add(name, list(ids), (), label, source)
-            unread.checksums[name] = known.files[name].sha256
+def _sample_columns(names: Sequence[str], counts: "np.ndarray", labels: _Labels, source: ImagesSource) -> _Columns:
+    """Return the columns of the samples of files.
+
+    Args:
+        names: of the files.
+        counts: how many samples each file gives, (files,).
+        labels: of the files that give some.
+        source: the recipe's.
+    """
+    import numpy as np
+
+    from aeops.kinds.image import frame_names
+
+    ids: list[str] = []
+    for name, count in zip(names, counts.tolist(), strict=True):
+        if count == 1:
+            ids.append(name)
+        elif count:
+            ids += frame_names(name, count)
+
+    def by_sample(values: list[Any], dtype: Any = None) -> "np.ndarray":
+        return np.repeat(np.asarray(values, dtype), counts)
+
+    numbers = groups = splits = None
+    if labels.numbers is not None:
+        numbers = by_sample([labels.numbers.get(name, 0) for name in names], np.int64)
+    if source.group is not None:
+        groups = by_sample([folder_of(name, source.group) or name for name in names])
+    if source.test is not None:
+        splits = by_sample(["test" if folder_of(name, 1) == source.test else "train" for name in names])
+    return _Columns(counts.tolist(), ids, numbers, groups, splits)
+
+
+# ---------------------------------------------------------------- what need not be read
+
+
+def _find_unread(folder: Path, listing: ImageFolder, known: "KnownSamples | None", labels: _Labels) -> dict[str, FileRecord]:
+    """Return the files that need not be read with what is recorded of them; one whose label is unknown now is read."""
+    from aeops.kinds.image import frame_names
+
+    unread: dict[str, FileRecord] = {}
+    if known is None:
         return unread
+    for name in listing.images:
+        if name not in labels.problems and known.ids_of(name, f"{folder}/{name}", partial(frame_names, name)):
+            recorded = known.record.files.get(name)
+            assert recorded is not None, "its ids are known"
+            unread[name] = recorded
+    return unread
+
+
+def _unread_samples(unread: Mapping[str, FileRecord], labels: _Labels, source: ImagesSource) -> "UnreadSamples":
+    import numpy as np
+
+    from aeops.data.sources.samples import UnreadSamples
+
+    counts = np.asarray([recorded.samples for recorded in unread.values()], np.int64)
+    columns = _sample_columns(list(unread), counts, labels, source)
+    return UnreadSamples(columns.ids, columns.labels, columns.groups, columns.splits)

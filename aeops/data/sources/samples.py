@@ -4,12 +4,13 @@ import math
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from ae_models.names import names_not_in
-from aeops.data.source_record import FileRecord
+from aeops.data.source_record import RecordedFiles, SourceRecord, file_stamp
 from aeops.errors import DataError
 from aeops.kinds.interface import load_kind
 from aeops.recipe.reader import Recipe
@@ -36,22 +37,23 @@ class KnownSamples:
     """What a source need not read: files that are as they were when their samples were accepted.
 
     Attributes:
-        files: of the last accepted reading, those that are as they were: role -> SHA-256 and number of samples.
+        record: of the last accepted reading.
         ids: of the samples that the dataset holds, and of those that it has let go for good.
     """
 
-    files: Mapping[str, FileRecord]
+    record: SourceRecord
     ids: Container[str]
 
-    def ids_of(self, role: str, name_samples: Callable[[int], Sequence[str]]) -> Sequence[str]:
+    def ids_of(self, role: str, path: Path | str, name_samples: Callable[[int], Sequence[str]]) -> Sequence[str]:
         """Return the ids of a file's samples where none of them has to be read; empty where the file has to be read.
 
         Args:
             role: of the file.
+            path: the file.
             name_samples: returns the ids of a file with so many samples.
         """
-        known = self.files.get(role)
-        if known is None or not known.samples:
+        known = self.record.files.get(role)
+        if known is None or not known.samples or self.record.unchanged(role, file_stamp(path)) is None:
             return []
         names = name_samples(known.samples)
         return names if all(name in self.ids for name in names) else []
@@ -66,14 +68,12 @@ class UnreadSamples:
         labels: (k,) int64, or None where the source has none.
         groups: (k,) str, or None where there are none.
         splits: as those of `SourceSamples`.
-        checksums: SHA-256 of their files, by role.
     """
 
     ids: Sequence[str]
     labels: np.ndarray | None
     groups: np.ndarray | None
     splits: np.ndarray | None
-    checksums: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -90,12 +90,13 @@ class SourceSamples:
         ids: the id that each sample came with, such as its file, key or time stamp, (n,) str; none: by their positions.
         set_aside: what could not become a sample, by name -> the reason; counts in the quarantine budget.
         checksums: SHA-256 of all files of the source by their roles, where reading computes them, so that none is read twice.
+        files: all files of the source as they were read, where the source reads them one by one; None: the stage records them.
         statistics: further columns of the index by name, (n,) each, of what a block alone does not tell.
         own_splits: (n,) str, the split of each sample where it is not drawn by content or group; None elsewhere.
         times: (n,) float64, seconds since 1970, where samples have times of their own; None elsewhere.
         split_borders: what dataset.json says of the borders between splits that follow each other in time; empty elsewhere.
         unread: further samples, whose files need not be read; None where all are in `array`.
-        file_samples: how many samples each file gave, by its role, where the source reads files one by one.
+        sha256: of the contents of the samples in `array`, as `sample_sha256` gives them; None: not computed yet.
     """
 
     array: np.ndarray | SampleRows
@@ -107,12 +108,13 @@ class SourceSamples:
     ids: Sequence[str] | np.ndarray | None = None
     set_aside: Mapping[str, str] = field(default_factory=dict)
     checksums: Mapping[str, str] = field(default_factory=dict)
+    files: RecordedFiles | None = None
     statistics: Mapping[str, np.ndarray] = field(default_factory=dict)
     own_splits: np.ndarray | None = None
     times: np.ndarray | None = None
     split_borders: Mapping[str, Any] = field(default_factory=dict)
     unread: UnreadSamples | None = None
-    file_samples: Mapping[str, int] = field(default_factory=dict)
+    sha256: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         """Raise DataError where two samples have one id."""
