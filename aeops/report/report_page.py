@@ -28,7 +28,7 @@ from aeops.gate.documents import (
 from aeops.kinds.interface import load_kind
 from aeops.machine.stored_json import read_json
 from aeops.recipe.metric_names import SERIES_ALARMS, has_labels
-from aeops.report.headline import verdict_sentence
+from aeops.report.headline import describe_relation, describe_test_samples, verdict_sentence
 from aeops.report.html_template import format_json_value, html_environment
 from aeops.report.tables import (
     DETECTION_MEASURES,
@@ -56,8 +56,8 @@ FIGURE_TEXTS = {
     "gallery_median": "Normal test samples with median errors: input, output and error at each pixel.",
     "gallery_worst": "Normal test samples with the largest errors: input, output and error at each pixel.",
     "histogram": "Histograms of the anomaly score of the test samples, with the threshold.",
-    "roc": "Receiver operating characteristic of the autoencoder and of each baseline.",
-    "precision_recall": "Precision against recall of the autoencoder and of each baseline.",
+    "roc": "Receiver operating characteristic of the model and of each baseline.",
+    "precision_recall": "Precision against recall of the model and of each baseline.",
     "errors_flagged_novelty": "Novelty that was flagged: input, output and error at each pixel.",
     "errors_false_alarms": "Flagged samples that are not known to be novelty: input, output and error at each pixel.",
     "errors_missed_novelty": "Novelty that was not flagged: input, output and error at each pixel.",
@@ -115,6 +115,8 @@ def write_report(
         "recipe": recipe,
         "verdict": verdict,
         "comparison": comparison,
+        "relation": describe_relation(comparison),
+        "test_samples": describe_test_samples(comparison),
         "warnings": gate_warnings(verdict),
         "accepted": is_accepted(evidence),
         "reasons": refusal_reasons(evidence),

@@ -77,7 +77,7 @@ def write(evaluated, verdict, comparison, validation, tmp_path):
 def test_the_page_tells_the_comparison_with_the_champion(write, worse):
     page = html.unescape(write(beside=worse))
     (rule,) = worse["rules"]
-    for text in ("✗ Refused", "Worse", "beside champion 3", f"{rule['difference']:.4f}", rule["says"], worse["reasons"][0]):
+    for text in ("✗ Refused", "Worse than champion 3", f"{rule['difference']:.4f}", rule["says"], *worse["reasons"]):
         assert text in page
     assert "Both were scored on the same" in page
     alone = write()
@@ -158,10 +158,10 @@ def test_the_page_is_small_enough_to_send(write):
 
 
 def test_the_page_of_an_ensemble_says_which_model_is_shown(write, evaluated):
-    assert "ensemble" not in write()
+    assert "trained with different seeds" not in write()
     train = yaml.safe_load(evaluated.recipe.read_text(encoding="utf-8"))["train"]
     page = write(recipe={"train": train | {"members": 4}})
-    assert "It is an ensemble of 4 models: figures and curves show the first one" in page
+    assert "It has 4 networks, trained with different seeds: figures and curves show the first one." in page
 
 
 def test_text_of_the_recipe_is_escaped(write):
