@@ -5,7 +5,7 @@ To change what it says: templates/report.html.j2; how it looks: templates/report
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from operator import itemgetter
@@ -46,6 +46,7 @@ from aeops.report.tables import (
 TemplateContext = dict[str, Any]
 
 # The palette's CSS variable for each baseline, by the start of its name.
+SHOWN_EXPECTATIONS = 40  # that stand open in the report
 BASELINE_COLOURS = {"PCA": "pca", "kNN": "knn", "hull": "hull", "IsolationForest score": "forest"}
 
 FIGURE_TEXTS = {
@@ -123,7 +124,7 @@ def write_report(
         "sentence": verdict_sentence(metrics, comparison, refusal_reasons(evidence)),
         "head": head,
         "validation": validation,
-        "expectations": list(map(_expectation_context, validation["expectations"])),
+        **_expectations_context(validation["expectations"]),
         "lineage": lineage,
         "timings": timings or {},
         "theme": theme_css(),
@@ -224,6 +225,19 @@ def _read_study_results(report: Path) -> TemplateContext:
 
 
 # ---------------------------------------------------------------- the table of the validation
+
+
+def _expectations_context(items: Sequence[Mapping[str, Any]]) -> TemplateContext:
+    """Return the rows of the validation's table, and how many of them stand open: a wide table has hundreds.
+
+    Where they are more than that, those that failed come first.
+    """
+    rows = list(map(_expectation_context, items))
+    if len(rows) <= SHOWN_EXPECTATIONS:
+        return {"expectations": rows, "shown_expectations": len(rows)}
+    rows.sort(key=lambda row: row["result"] != "failed")
+    failed_count = sum(row["result"] == "failed" for row in rows)
+    return {"expectations": rows, "shown_expectations": max(SHOWN_EXPECTATIONS, failed_count)}
 
 
 def _expectation_context(item: Mapping[str, Any]) -> TemplateContext:
