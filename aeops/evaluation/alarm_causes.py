@@ -64,8 +64,7 @@ def describe_score_parts(names: Sequence[str], left_out_names: Sequence[str]) ->
     """Return which parts a combined score has and which parts of the recipe it does not have, in a sentence or two."""
     text = f"The score is made of {_join_part_names(names)}."
     if left_out_names:
-        verb = "was" if len(left_out_names) == 1 else "were"
-        text += f" {_join_part_names(left_out_names)} {verb} left out, by what finds injected faults (docs/scores.md)."
+        text += f" Left out, by what finds injected faults (docs/scores.md): {_join_part_names(left_out_names)}."
     return text
 
 

@@ -82,10 +82,10 @@ def test_it_says_which_parts_of_the_recipe_are_not_in_the_score(tmp_path: Path) 
     kinds = {part["kind"]: part["chosen"] for part in detector.bundle["score_facts"]["parts"]}
     assert kinds == {"normalised-residual": False, "local-hull": True, "knn": True}
     assert describe_score_parts(detector.part_names, detector.left_out_part_names) == (
-        "The score is made of local-hull and knn. residual was left out, by what finds injected faults (docs/scores.md)."
+        "The score is made of local-hull and knn. Left out, by what finds injected faults (docs/scores.md): residual."
     )
     assert describe_score_parts(["knn"], ["normalised-residual", "disagreement"]) == (
-        "The score is made of knn. residual and disagreement were left out, by what finds injected faults (docs/scores.md)."
+        "The score is made of knn. Left out, by what finds injected faults (docs/scores.md): residual and disagreement."
     )
     assert describe_score_parts(["knn"], []) == "The score is made of knn."
 
