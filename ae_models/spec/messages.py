@@ -7,8 +7,6 @@ from typing import Any
 __all__ = ["format_value", "join_choices", "join_names", "suggest_match"]
 
 _MIN_ABBREVIATION = 3  # letters
-_LEAST_RATIO = 0.6  # of difflib's likeness of two names, 0 to 1
-_LEAST_RATIO_OTHER_START = 0.75  # where the first letters differ: `bogus` is not meant to be `logs`
 
 
 def join_names(names: Iterable[str]) -> str:
@@ -37,22 +35,12 @@ def suggest_match(name: Any, choices: Iterable[str]) -> str:
 
     >>> suggest_match("epoch", ["epochs", "batch"]), suggest_match("convolution", ["conv", "dense"])
     (': did you mean epochs?', ': did you mean conv?')
-    >>> suggest_match("pochs", ["epochs", "batch"]), suggest_match("bogus", ["logs", "runs"])
-    (': did you mean epochs?', '')
     """
     known = list(choices)
-    close_matches = _close_matches(str(name), known) or _abbreviations(str(name), known)
+    close_matches = difflib.get_close_matches(str(name), known, n=1, cutoff=0.6) or _abbreviations(str(name), known)
     if not close_matches:
         return ""
     return f": did you mean {close_matches[0]}?"
-
-
-def _close_matches(name: str, choices: list[str]) -> list[str]:
-    """Return the choice that is most like a name, if it is like enough."""
-    matches = difflib.get_close_matches(name, choices, n=1, cutoff=_LEAST_RATIO)
-    if matches and matches[0][:1] != name[:1]:
-        return difflib.get_close_matches(name, matches, n=1, cutoff=_LEAST_RATIO_OTHER_START)
-    return matches
 
 
 def _abbreviations(name: str, choices: list[str]) -> list[str]:

@@ -1,6 +1,7 @@
 """The parser of `ae`: verbs in groups, near matches of a verb that does not exist, options anywhere among files."""
 
 import argparse
+import difflib
 import re
 import shutil
 import textwrap
@@ -24,6 +25,7 @@ OTHER_NAMES = {
     "stop": "down",
     "list": "recipes",
 }
+LEAST_RATIO = 0.75  # of the likeness of two names with other first letters, 0 to 1
 FEW_COMMANDS = 3  # in the message to who typed none
 NAME_COLUMN, HELP_COLUMN = 4, 18  # of the listing
 LEAST_WIDTH = 60
@@ -102,7 +104,12 @@ def suggest_command(name: str, commands: Sequence[str]) -> str:
     """
     if OTHER_NAMES.get(name) in commands:
         return f": did you mean {OTHER_NAMES[name]}?"
-    return suggest_match(name, commands)
+    return suggest_match(name, [command for command in commands if _is_near(name, command)])
+
+
+def _is_near(name: str, command: str) -> bool:
+    """Return True if two names begin alike or differ in little: `bogus` is not meant to be `logs`."""
+    return name[:1] == command[:1] or difflib.SequenceMatcher(None, name, command).ratio() >= LEAST_RATIO
 
 
 class _Listing:
