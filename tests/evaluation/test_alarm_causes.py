@@ -21,6 +21,8 @@ from explained_bundles import (
     series_bundle,
     windows,
 )
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
 
 from aeops.bundle.detector import Detector
 from aeops.bundle.explanations import caption_scores, short_part_name
@@ -186,3 +188,18 @@ def test_a_long_caption_is_set_smaller(tmp_path: Path) -> None:
         svg = (tmp_path / "strip.svg").read_text(encoding="utf-8")
         sizes.append(min(map(float, re.findall(r"font-size: ([\d.]+)px", svg))))
     assert sizes[0] > sizes[1]
+
+
+def test_names_above_pictures_do_not_run_into_each_other(tmp_path: Path) -> None:
+    names = [shorten_name(f"digits-00{number}") for number in (2944, 2757, 2808, 2678, 2608, 2988)]
+    mosaics.draw_error_strip(tmp_path / "strip.svg", np.zeros((6, 1, 28, 28)), np.zeros((6, 1, 28, 28)), None, names)
+    svg = (tmp_path / "strip.svg").read_text(encoding="utf-8")
+    width = float(re.findall(r'viewBox="0 0 ([\d.]+)', svg)[0])
+    edge = 0.0
+    for size, centre, name in re.findall(r'font-size: ([\d.]+)px[^"]*" x="([\d.]+)"[^>]*>([^<]*)<', svg):
+        if name in names:
+            font = FontProperties(family="DejaVu Sans")
+            half = TextPath((0, 0), name, size=float(size), prop=font).get_extents().width / 2
+            assert edge < float(centre) - half, "right of the name before"
+            edge = float(centre) + half
+    assert 0 < edge < width
