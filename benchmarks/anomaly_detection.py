@@ -2,7 +2,7 @@
 
     python benchmarks/anomaly_detection.py                                   # every protocol: hours on two cores
     python benchmarks/anomaly_detection.py --protocols digits --seeds 5      # one
-    python benchmarks/anomaly_detection.py --tables-only                     # the record and the README's table, from the cells
+    python benchmarks/anomaly_detection.py --tables-only                     # the record and the tables of PAGE, from the cells
 
 - **digits**: recipes/digits.yaml with its own split. **digits-all**: the same, with each digit as the novelty in turn.
 - **mnist-oc**: one digit of MNIST's training images is normal, all 10,000 test images are scored; **mnist-oc-deskewed**: the same
@@ -62,7 +62,7 @@ from aeops.project import find_project
 from aeops.recipe.reader import Recipe, read_recipe
 from aeops.report.model_card import markdown_table
 
-RECORD, README = RECORDS / "anomaly.json", ROOT / "README.md"
+RECORD, PAGE = RECORDS / "anomaly.json", ROOT / "docs" / "detection.md"
 BEGIN, END = "<!-- anomaly detection: written by `make bench-anomaly` -->", "<!-- anomaly detection: end -->"
 MAX_ROWS = 20_000  # of a set of training samples, for every detector
 NORMAL_CLASS = 8  # of mnist-adversarial
@@ -375,7 +375,7 @@ def verdict(target: float | None, figures: Mapping[str, float | None]) -> str:
 
 
 def table_section(record: Mapping[str, Any] | None) -> str:
-    """Return the README's section."""
+    """Return the section of the page that quotes the record."""
     if record is None:
         return "Not measured yet: `make bench-anomaly`."
     sections = []
@@ -387,7 +387,7 @@ def table_section(record: Mapping[str, Any] | None) -> str:
 
 
 def images_section(protocols: Mapping[str, Any]) -> str:
-    """Return the README's table of the protocols about images."""
+    """Return the table of the protocols about images."""
     rows = []
     for protocol, detectors in protocols.items():
         best = max(detectors, key=lambda name: detectors[name]["auroc"]["mean"] or 0.0)
@@ -411,9 +411,9 @@ def images_section(protocols: Mapping[str, Any]) -> str:
     return markdown_table(["protocol", "detector", "seeds", "AUROC", "caught at 1 %", "to train"], rows)
 
 
-def update_readme(text: str, record: Mapping[str, Any] | None) -> str:
-    """Return README.md with the section that quotes the record."""
-    return replace_section(text, BEGIN, END, table_section(record), README.name)
+def update_page(text: str, record: Mapping[str, Any] | None) -> str:
+    """Return docs/detection.md with the section that quotes the record."""
+    return replace_section(text, BEGIN, END, table_section(record), PAGE.name)
 
 
 # ---------------------------------------------------------------- the program
@@ -429,7 +429,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--recipe", type=Path, default=ROOT / "recipes" / "digits.yaml", help="of the detector [%(default)s]")
     parser.add_argument("--cells", type=Path, help="folder of the cells [benchmarks/anomaly in the state folder]")
     parser.add_argument("--out", type=Path, default=RECORD, help="JSON to write [%(default)s]")
-    parser.add_argument("--tables-only", action="store_true", help="only write the record and README.md, from the cells")
+    parser.add_argument("--tables-only", action="store_true", help="only write the record and docs/detection.md, from the cells")
     parser.add_argument("--detectors", nargs="+", choices=DETECTORS, default=list(DETECTORS), help="of tables [all]")
     parser.add_argument("--minutes", type=float, help="after which no further cell of a table is begun [no limit]")
     args = parser.parse_args(arguments)
@@ -453,7 +453,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         record["tables"] = measurement_facts(project, "make bench-anomaly") | {"protocols": summary}
     save_record(args.out, record)
     if args.out == RECORD:
-        README.write_text(update_readme(README.read_text(encoding="utf-8"), record), encoding="utf-8")
+        PAGE.write_text(update_page(PAGE.read_text(encoding="utf-8"), record), encoding="utf-8")
 
 
 def run_image_protocols(args: argparse.Namespace, protocols: Sequence[str], folder: Path) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def read_series(names: Sequence[str] | None) -> list[NabSeries]:
     """Return the series; those of these names, where some are given."""
     folder = find_file(FOLDER)
     if folder is None:
-        raise SystemExit(f"expected the folder {FOLDER} among the sources: see README, where data comes from")
+        raise SystemExit(f"expected the folder {FOLDER} among the sources: see docs/quick-start.md, the shipped recipes")
     windows = json.loads((folder / "combined_windows.json").read_text())
     series = []
     for file in sorted(folder.glob("*/*.csv.gz")):

@@ -281,7 +281,7 @@ def _add_losses(protocols: Mapping[str, Any], cells: Sequence[Cell]) -> None:
 
 
 def tables_section(protocols: Mapping[str, Any]) -> str:
-    """Return the README's tables of the protocols about tables: clean ones, and what contamination costs."""
+    """Return the tables of the protocols about tables: clean ones, and what contamination costs."""
     sections = []
     if clean := protocols.get(CLEAN):
         figures = ["AUROC", "AP", "mean rank", "caught at 10 %", "false alarms", "to train"]

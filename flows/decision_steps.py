@@ -35,7 +35,7 @@ from aeops.registry.signatures import require_recipe_key, sign_version
 from aeops.registry.store import Store, fit_description, open_store
 from aeops.registry.trust import find_champion, require_signed, require_signing_key
 from aeops.registry.version_state import describe_state, dismissal_reason, find_dismissal
-from aeops.report.headline import verdict_sentence
+from aeops.report.headline import describe_relation, verdict_sentence
 from aeops.report.model_card import with_refusal
 from aeops.report.summary import approval_markdown, comparison_markdown
 from flows.flow_run import flow_result
@@ -233,8 +233,11 @@ def request_decision(recipe: str, version: str, evidence: dict[str, str]) -> Non
 
 
 def acceptance_reason(evidence: EvidenceDocument) -> str:
-    comparison = evidence["comparison"]
-    return f"{comparison['verdict']}: {'; '.join(comparison['reasons'])}"
+    """Return why a version was accepted, for the ledger: how it compares with the champion, and the reasons."""
+    comparison, reasons = evidence["comparison"], "; ".join(evidence["comparison"]["reasons"])
+    if comparison["champion"] is None:
+        return reasons
+    return f"{describe_relation(comparison)}: {reasons}"
 
 
 # ---------------------------------------------------------------- the form on Prefect's page

@@ -140,4 +140,9 @@ def _subject(name: str, origin: str, folder: Path, sha256: str, recipe: Recipe |
             f"{name} is a series that is stored step by step, and a step alone has neither a copy nor a wrong label: expected a "
             "dataset of samples; ae score says which steps of a series are unlike the others"
         )
+    if "columns" in description:
+        raise UsageError(
+            f"{name} is a table, whose rows of several types are not audited yet: expected images, windows, arrays or texts; "
+            f"`ae suite {name}` says what is expected of each column, `ae score` which rows are unlike the others"
+        )
     return AuditSubject(name, origin, folder, kind, load_kind(kind), spec, sha256, index.reset_index(drop=True), rows, label_text)

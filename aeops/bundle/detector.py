@@ -303,13 +303,22 @@ class Detector:
 
         A name is the kind, with a setting that tells them apart where there are several of one kind; see `name_parts`.
         """
+        return name_parts(self._part_settings(is_chosen=True))
+
+    @property
+    def left_out_part_names(self) -> list[str]:
+        """Names of the parts that the recipe has and the score does not, as injected faults were found without them."""
+        return name_parts(self._part_settings(is_chosen=False))
+
+    def _part_settings(self, *, is_chosen: bool) -> list[dict[str, Any]]:
+        """Return the settings of the parts of a combined score that are, or are not, in it; none of a single score."""
         if self.bundle.get("score", {}).get("kind") != "combined":
             return []
-        chosen = []
+        part_settings = []
         for settings, facts in zip(self.bundle["score"]["scores"], self.bundle["score_facts"]["parts"], strict=True):
-            if facts["chosen"]:
-                chosen.append(settings)
-        return name_parts(chosen)
+            if facts["chosen"] == is_chosen:
+                part_settings.append(settings)
+        return part_settings
 
     @property
     def column_types(self) -> list[tuple[str, str]]:

@@ -80,7 +80,7 @@ def run_ack(arguments: argparse.Namespace) -> int:
     champion = ledger.champion_at(entries)
     alarms = find_alarms(verdict) if verdict is not None and verdict["version"] == champion else []
     if champion is None or not alarms:
-        raise UsageError(f"no alarm of the present champion of {recipe}: `ae monitor {recipe}` looks now")
+        raise UsageError(f"no alarm of the present champion of {recipe}: `ae monitor {recipe}` checks now")
     decision = ledger.Decision(
         ACKNOWLEDGEMENT, recipe, champion, actor_name(arguments.by), arguments.why, alarm_evidence(entries, alarms)
     )

@@ -1,6 +1,7 @@
 """The parser of `ae`: verbs in groups, near matches of a verb that does not exist, options anywhere among files."""
 
 import argparse
+import difflib
 import re
 import shutil
 import textwrap
@@ -11,6 +12,20 @@ from typing import Any, NoReturn
 from ae_models.spec.messages import join_choices, suggest_match
 
 NUMBER_WORDS = {"int": "a whole number", "float": "a number"}  # types of arguments, as argparse names them
+# What others call a command: with `ae`, and what it is here.
+OTHER_NAMES = {
+    "train": "run",
+    "evaluate": "run",
+    "validate": "run",
+    "predict": "score",
+    "promote": "approve",
+    "start": "up",
+    "schedule": "up",
+    "deploy": "up",
+    "stop": "down",
+    "list": "recipes",
+}
+LEAST_RATIO = 0.75  # of the likeness of two names with other first letters, 0 to 1
 FEW_COMMANDS = 3  # in the message to who typed none
 NAME_COLUMN, HELP_COLUMN = 4, 18  # of the listing
 LEAST_WIDTH = 60
@@ -69,7 +84,7 @@ class CommandParser(argparse.ArgumentParser):
         """Exit with code 2 and the message; of a verb that does not exist, with the one that may be meant."""
         if found := re.fullmatch(r"argument [A-Z]+: invalid choice: '(.*)' \(choose from (.*)\)", message):
             choices = re.findall(r"'(.*?)'", found[2])
-            message = f"no command {found[1]!r}{suggest_match(found[1], choices)}; `{self.prog} --help` lists all"
+            message = f"no command {found[1]!r}{suggest_command(found[1], choices)}; `{self.prog} --help` lists all"
         elif found := re.fullmatch(r"argument ([^:]+): invalid (int|float) value: (.*)", message, re.DOTALL):
             message = f"{found[1]}: expected {NUMBER_WORDS[found[2]]}, got {found[3]}"
         elif found := re.fullmatch(r"argument ([^:]+): invalid choice: (.*) \(choose from (.*)\)", message, re.DOTALL):
@@ -79,6 +94,22 @@ class CommandParser(argparse.ArgumentParser):
             few = [f"`{self.prog} {name}`" for name in self._subcommands()[:FEW_COMMANDS]]
             message = f"expected a command, such as {join_choices(few)}; `{self.prog} --help` lists all"
         super().error(message)
+
+
+def suggest_command(name: str, commands: Sequence[str]) -> str:
+    """Return `: did you mean X?` for the command that goes by another name elsewhere, or is spelt like this; else nothing.
+
+    >>> suggest_command("train", ["run", "score"]), suggest_command("scor", ["run", "score"]), suggest_command("x", ["run"])
+    (': did you mean run?', ': did you mean score?', '')
+    """
+    if OTHER_NAMES.get(name) in commands:
+        return f": did you mean {OTHER_NAMES[name]}?"
+    return suggest_match(name, [command for command in commands if _is_near(name, command)])
+
+
+def _is_near(name: str, command: str) -> bool:
+    """Return True if two names begin alike or differ in little: `bogus` is not meant to be `logs`."""
+    return name[:1] == command[:1] or difflib.SequenceMatcher(None, name, command).ratio() >= LEAST_RATIO
 
 
 class _Listing:

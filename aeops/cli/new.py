@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from aeops.intake.proposal import Choices, Proposal, Understanding
 
+MAX_COLUMNS = 30  # lines about columns: a wide table has hundreds
+
 
 def add_command(commands: Any) -> None:
     """Add `ae new` to the commands of the parser."""
@@ -111,9 +113,16 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
 
 
 def show_understanding(understood: "Understanding") -> None:
-    """Print what was understood, line by line."""
+    """Print what was understood, line by line; of many columns the first ones."""
+    from aeops.intake.proposal import COLUMN_TITLE
+
+    column_count = 0
     for title, text in understood.facts:
-        print(f"{title:<10} {text}")
+        column_count += title == COLUMN_TITLE
+        if title != COLUMN_TITLE or column_count <= MAX_COLUMNS:
+            print(f"{title:<10} {text}")
+    if column_count > MAX_COLUMNS:
+        print(f"{'columns':<10} {column_count - MAX_COLUMNS} more, each with its values in the recipe")
     for oddity in understood.oddities:
         print(f"{'note':<10} {oddity}")
     sys.stdout.flush()

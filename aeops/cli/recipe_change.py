@@ -29,7 +29,8 @@ class RecipeChange:
 def changed_recipe(project: Project, recipe: "Recipe", settings: Mapping[str, Any]) -> Iterator[RecipeChange]:
     """Write settings to the recipe's file while the block runs, and for good where the block keeps them.
 
-    A process that is killed inside leaves the file changed: the recipe then asks for what the next run carries out.
+    A run that Ctrl-C or another signal ends takes the change back, too. A process that is killed at once leaves the file
+    changed: the recipe then asks for what the next run carries out.
 
     Args:
         settings: path of a key -> its value; none: the file stays as it is.
@@ -38,21 +39,28 @@ def changed_recipe(project: Project, recipe: "Recipe", settings: Mapping[str, An
         UsageError: the file cannot be changed safely, or was changed since it was read, or the recipe with them has mistakes.
     """
     from aeops.files import atomic_write
+    from aeops.machine.run_watch import closing_step
     from aeops.recipe.reader import require_unchanged
 
     file, change = project.recipe_file(recipe.name), RecipeChange()
     require_unchanged(project, recipe)
     old_text = file.read_text(encoding="utf-8")
     new_text = changed_text(recipe.name, old_text, settings)
-    try:
-        if new_text != old_text:
-            print("\n".join(diff_lines(recipe.name, old_text, new_text)), file=sys.stderr)
-            atomic_write(file, new_text, file.stat().st_mode & 0o777)
-        yield change
-    finally:
+
+    def take_back() -> None:
         if not change.is_kept and new_text != old_text and file.read_text(encoding="utf-8") == new_text:
             atomic_write(file, old_text, file.stat().st_mode & 0o777)
-            print(f"recipes/{file.name} is as it was before", file=sys.stderr)
+            over_progress = "\r\x1b[K" if sys.stderr.isatty() else ""
+            print(f"{over_progress}recipes/{file.name} is as it was before", file=sys.stderr)
+
+    with closing_step(take_back):
+        try:
+            if new_text != old_text:
+                print("\n".join(diff_lines(recipe.name, old_text, new_text)), file=sys.stderr)
+                atomic_write(file, new_text, file.stat().st_mode & 0o777)
+            yield change
+        finally:
+            take_back()
 
 
 def changed_text(name: str, text: str, settings: Mapping[str, Any]) -> str:

@@ -143,7 +143,14 @@ def show_summary(summary: "RunSummary", seconds: float) -> None:
     """Print the run as one short table, and the commands to type next."""
     from aeops.cli.outputs import NARROW, durations_text, open_console, styled_text
     from aeops.report.headline import verdict_sentence
-    from aeops.report.summary import comparison_lines, false_alarm_line, metric_rows, next_commands, warning_lines
+    from aeops.report.summary import (
+        comparison_lines,
+        false_alarm_line,
+        metric_rows,
+        next_commands,
+        state_margin_once,
+        warning_lines,
+    )
 
     console = open_console(soft_wrap=True)
     if not summary["changed"]:
@@ -169,8 +176,8 @@ def show_summary(summary: "RunSummary", seconds: float) -> None:
             reasons_text("warning", ["the data is not as expected, which is only reported", *data_warnings]), style="yellow"
         )
     console.print(f"threshold  {false_alarm_line(summary['metrics'])}")
-    console.print(reasons_text("compared", comparison_lines(summary["comparison"])))
-    console.print(reasons_text("verdict", [summary["verdict"], *summary["reasons"]]))
+    console.print(reasons_text("compared", comparison_lines(summary["comparison"], summary["reasons"])))
+    console.print(reasons_text("verdict", [summary["verdict"], *state_margin_once(summary["reasons"])]))
     if lines := warning_lines(summary.get("warnings", [])):
         console.print(reasons_text("warning", lines), style="yellow")
     console.print(f"version    {summary['recipe']} {summary['version']} ({', '.join(sorted(summary['aliases']))})")

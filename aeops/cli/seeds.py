@@ -9,6 +9,7 @@ from aeops.cli.stopped_runs import notice_of_stop
 from aeops.project import Project, find_project
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
     from aeops.gate.seed_record import SeedRecord
@@ -71,7 +72,7 @@ def show_record(project: Project, recipe: "Recipe", record: "SeedRecord", second
     from aeops.cli.outputs import open_console
 
     console = open_console(soft_wrap=True)
-    console.print(metrics_table(record))
+    console.print(metrics_table(record, console))
     same_count = sum(not summary["sd"] for summary in record["metrics"].values())
     if same_count:
         console.print(f"same       {same_count} numbers do not differ, such as counts and baselines")
@@ -86,20 +87,24 @@ def show_record(project: Project, recipe: "Recipe", record: "SeedRecord", second
     console.print(f"record     {file}: commit it with the recipe")
 
 
-def metrics_table(record: "SeedRecord") -> "Table":
-    """Return the metrics that differ between the seeds, one row each."""
-    from rich.table import Table
+def metrics_table(record: "SeedRecord", console: "Console") -> "Table":
+    """Return the metrics that differ between the seeds, one row each; a narrow console has no room for the extremes."""
+    from aeops.cli.outputs import NARROW, open_table
 
     seeds = record["seeds"]
     title = f"{record['recipe']}: {len(seeds)} trainings with the seeds {', '.join(map(str, seeds))}"
-    table = Table(title=title, title_justify="left")
-    table.add_column("metric")
-    for name in ("mean", "sd", "min", "max", "95 % interval of the mean"):
-        table.add_column(name, justify="right")
+    table = open_table(console, title)
+    table.add_column("metric", overflow="fold")
+    is_narrow = console.width < NARROW
+    for name in ("mean", "sd") if is_narrow else ("mean", "sd", "min", "max"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("95 % interval of the mean", justify="right", no_wrap=is_narrow)
     for path, summary in record["metrics"].items():
         if summary["sd"]:
             low, high = summary["interval"]
-            numbers = (summary["mean"], summary["sd"], summary["min"], summary["max"])
+            numbers = [summary["mean"], summary["sd"]]
+            if not is_narrow:
+                numbers += [summary["min"], summary["max"]]
             table.add_row(path, *map("{:.4g}".format, numbers), f"{low:.4g} to {high:.4g}")
     return table
 

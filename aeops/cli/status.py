@@ -73,9 +73,23 @@ def print_status(status: Mapping[str, Any]) -> None:
             print(f"\n{title}")
             print_rows(columns, rows)
         elif rows is None:
-            print(f"\n{title}: unknown, Prefect does not respond")
+            print(f"\n{title}: {describe_missing_runs(name, is_started=status['started'])}")
         else:
             print(f"\n{title}: none")
+
+
+def describe_missing_runs(name: str, *, is_started: bool) -> str:
+    """Return why a list of runs is missing, and what to type.
+
+    Args:
+        name: `runs` or `next_runs`.
+        is_started: whether the stack should run.
+    """
+    if is_started:
+        return "Prefect does not respond: see .ae/logs/prefect.log; `ae up` starts what does not run"
+    if name == "next_runs":
+        return "none while the stack does not run: `ae up` starts it with the schedules"
+    return "Prefect has them, and it does not run: `ae runs` lists those that are recorded in MLflow"
 
 
 def print_unfinished(rows: Sequence[Mapping[str, Any]]) -> None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from aeops.project import Project
     from aeops.recipe.reader import Recipe
 
+MAX_LINES = 40  # expectations of a severity that are printed: a wide table has hundreds
 JUDGED = ""  # of --accept without a name
 
 # Observed values of a flag of each sample, such as `blank` -> how often it is set.
@@ -144,13 +145,25 @@ def show(recipe: "Recipe", validation: Mapping[str, Any] | None, lines: Sequence
         table = open_table(console, f"{severity}: {consequence}")
         for title in ("name", "expected", "observed", "broken by"):
             table.add_column(title)
-        for line in chosen:
+        shown = pick_lines(chosen)
+        for line in shown:
             table.add_row(line["name"], line["sentence"], line["observed"] or "", line["broken"] or "")
         console.print(table)
+        if len(shown) < len(chosen):
+            console.print(f"and {len(chosen) - len(shown)} more that nothing breaks: ae suite {recipe.name} --json")
     console.print("severity   validate.severity in the recipe: {NAME: row | set | warning}")
     console.print(
         f"widen      ae quarantine {recipe.name} --release IDS --why TEXT, then ae suite {recipe.name} --accept --why TEXT"
     )
+
+
+def pick_lines(lines: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the expectations to print: all of a few; of the hundreds of a wide table those that are broken and some others."""
+    if len(lines) <= MAX_LINES:
+        return list(lines)
+    broken = [line for line in lines if line["broken"]]
+    others = [line for line in lines if not line["broken"]]
+    return [*broken, *others[: max(0, MAX_LINES - len(broken))]]
 
 
 # ---------------------------------------------------------------- widening

@@ -57,6 +57,8 @@ def summary_sentence(comparison: VersionComparison) -> str:
             clauses.append(f"{facts.name} is better by {join_names(better)}")
     rows, disagreements = comparison.samples.rows, len(comparison.samples.disagreements)
     text = "; ".join(clauses) or "No metric tells which is better"
+    if not disagreements:
+        return f"{text}. They decide alike about all {rows:,} test samples."
     return f"{text}. On {rows:,} test samples they decide differently about {disagreements:,}."
 
 

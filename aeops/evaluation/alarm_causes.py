@@ -1,9 +1,11 @@
 """What causes the alarms of an evaluation, as tables of the report."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
-from aeops.bundle.explanations import PARTS_UNIT, count_leading_parts, describe_explanation
+from aeops.bundle.explanations import PARTS_UNIT, count_leading_parts, describe_explanation, short_part_name
 from aeops.drawing.words import format_share
 from aeops.evaluation.sample_blocks import release_pages, rows_of_blocks, sample_values
 from aeops.evaluation.study import EvaluationContext, StudyResult
@@ -18,8 +20,8 @@ ALARMS_NOTE = (
 def alarm_results(context: EvaluationContext) -> dict[str, StudyResult]:
     """Return what causes the alarms, by the names of their results.
 
-    `parts` is how often each part of a combined score spoke first, `alarms` explains the strongest alarms. Both are left out
-    where nothing is flagged.
+    `parts` says which parts a combined score has, and how often each had the highest value; `alarms` explains the strongest
+    alarms. Both are left out where nothing is flagged.
     """
     flagged = np.flatnonzero(context.predictions["is_anomaly"])
     if not len(flagged):
@@ -33,7 +35,7 @@ def alarm_results(context: EvaluationContext) -> dict[str, StudyResult]:
 
 
 def leading_parts_result(context: EvaluationContext, flagged: np.ndarray) -> StudyResult:
-    """Return a table of how many flagged samples each part of the score says most of."""
+    """Return which parts the score has, and a table of how many flagged samples have their highest value in each."""
     names = context.detector.part_names
     part_scores = _score_parts(context, flagged)
     by_part = count_leading_parts(names, part_scores)
@@ -42,18 +44,33 @@ def leading_parts_result(context: EvaluationContext, flagged: np.ndarray) -> Stu
     if has_labels:
         head += ["of them novelty", "false alarms"]
     for name, count in by_part.most_common():
-        row = [name, f"{count:,}", format_share(count / len(flagged))]
+        row = [short_part_name(name), f"{count:,}", format_share(count / len(flagged))]
         if has_labels:
             row += [f"{of_novelty[name]:,}", f"{count - of_novelty[name]:,}"]
         rows.append(row)
     return StudyResult(
-        title="Which part of the score spoke first",
-        lead=f"Of the {len(flagged):,} flagged test samples, by the part with the highest value. {PARTS_UNIT}",
+        title="Parts of the score",
+        lead=f"{describe_score_parts(names, context.detector.left_out_part_names)} The table counts the {len(flagged):,} flagged "
+        "test samples by the part with the highest value.",
         head=head,
         rows=rows,
         figures=[],
         metrics={},
+        note=PARTS_UNIT,
     )
+
+
+def describe_score_parts(names: Sequence[str], left_out_names: Sequence[str]) -> str:
+    """Return which parts a combined score has and which parts of the recipe it does not have, in a sentence or two."""
+    text = f"The score is made of {_join_part_names(names)}."
+    if left_out_names:
+        text += f" Left out, by what finds injected faults (docs/scores.md): {_join_part_names(left_out_names)}."
+    return text
+
+
+def _join_part_names(names: Sequence[str]) -> str:
+    *first_names, last_name = map(short_part_name, names)
+    return f"{', '.join(first_names)} and {last_name}" if first_names else last_name
 
 
 def _score_parts(context: EvaluationContext, rows: np.ndarray) -> np.ndarray:

@@ -86,7 +86,7 @@ def draw_gallery(
 
 
 def draw_causes(file: Path, context: EvaluationContext, indices: np.ndarray) -> None:
-    """Write a gallery with what causes the scores: the part that spoke first, distances of patches, nearest normal samples."""
+    """Write a gallery with what causes the scores: the highest part, distances of patches, nearest normal samples."""
     detector = context.detector
     causes = detector.score(context.inputs[indices], explanation=True)
     captions = caption_scores(context.predictions["score"][indices], detector.part_names, causes.get("part_scores"))

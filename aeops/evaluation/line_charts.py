@@ -44,7 +44,7 @@ class DetectorStyle(NamedTuple):
 
 
 DETECTOR_STYLES = {
-    MODEL_DETECTOR: DetectorStyle("autoencoder", MODEL_COLOUR),
+    MODEL_DETECTOR: DetectorStyle("model", MODEL_COLOUR),
     PCA_RESIDUAL: DetectorStyle("PCA residual", PCA_COLOUR),
     KNN: DetectorStyle("kNN distance", KNN_COLOUR),
     "local_hull_10": DetectorStyle("hull-10 residual", HULL_COLOUR, (0, (3, 2))),
@@ -91,7 +91,7 @@ def draw_training(file: Path, history: pd.DataFrame, pca_mse: float | None, erro
     with svg_axes(file, REPORT_WIDTH, 3.1, columns=2) as [loss, validation]:
         loss.plot(history["epoch"], history["train_loss"], color=MUTED_COLOUR)
         loss.set(xlabel="epoch", title="training loss")
-        validation.plot(history["epoch"], history["validation_error"], color=MODEL_COLOUR, label="autoencoder")
+        validation.plot(history["epoch"], history["validation_error"], color=MODEL_COLOUR, label="model")
         validation.set(xlabel="epoch", title=f"validation: {error}")
         if pca_mse is not None:
             validation.axhline(pca_mse, color=PCA_COLOUR, linestyle=(0, (2, 2)), linewidth=1.2, label="PCA on test normals")

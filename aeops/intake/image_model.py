@@ -104,7 +104,7 @@ def train_section(shape: Sequence[int], train_count: int) -> Entry:
     return Entry(
         "train",
         [
-            Entry("epochs", epochs, f"{reason}; proposed by the size of the data (docs/own-data.md)"),
+            Entry("epochs", epochs, f"{reason}, by the size of the data (docs/own-data.md)"),
             Entry("members", 2, "two networks: where they differ, a sample is unlike the training"),
             Entry("batch", batch),
             Entry("threads", threads_for(batch, math.prod(shape)), "of the CPU; small batches are no quicker on two"),

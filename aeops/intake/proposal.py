@@ -65,6 +65,9 @@ class Question:
     default: str
 
 
+COLUMN_TITLE = "column"  # of the fact about a column, of which there may be hundreds
+
+
 @dataclass
 class Understanding:
     """What was understood of the data.

@@ -367,7 +367,7 @@ def _train_section(found: FoundSeries, windows: Windows) -> Entry:
     values, batch = _values(found, windows), batch_for(windows.train)
     epochs, reason = epochs_for(windows.train, values, WINDOWS_SEEN)
     entries = [
-        Entry("epochs", epochs, f"{reason}; proposed by the size of the data (docs/own-data.md)"),
+        Entry("epochs", epochs, f"{reason}, by the size of the data (docs/own-data.md)"),
         Entry("batch", batch),
         Entry("threads", threads_for(batch, values), "of the CPU; small batches are no quicker on two"),
         Entry("learning_rate", 0.003),

@@ -76,7 +76,10 @@ def epochs_for(train_count: int, values: int, most: int = SAMPLES_SEEN[1]) -> tu
     """
     seen = min(most, max(SAMPLES_SEEN[0], VALUES_SEEN // values))
     epochs = min(EPOCHS[1], max(EPOCHS[0], round(seen / train_count)))
-    return epochs, f"{epochs} passes over about {train_count:,} training samples, {epochs * train_count:,} samples in all"
+    return (
+        epochs,
+        f"`ae new` proposed {epochs} passes over about {train_count:,} training samples, {epochs * train_count:,} samples in all",
+    )
 
 
 def threads_for(batch: int, values: int) -> int:

@@ -14,7 +14,7 @@ from aeops.errors import DataError, UsageError
 from aeops.intake.column_profile import ColumnProfile, profile_columns
 from aeops.intake.column_roles import ColumnRoles, find_roles
 from aeops.intake.common_sections import data_section, gate_section, threshold_section
-from aeops.intake.proposal import Choices, Proposal, Understanding, source_path, split_labels
+from aeops.intake.proposal import COLUMN_TITLE, Choices, Proposal, Understanding, source_path, split_labels
 from aeops.intake.recipe_text import Entry, list_entries
 from aeops.intake.series import find_series, propose_series, refusal_reason
 from aeops.intake.sizing import batch_for, count_anomalies, count_normal, epochs_for, split_sizes, threads_for
@@ -157,7 +157,7 @@ def _describe(
     understood.facts.insert(0, ("kind", f"table: {len(table):,} rows of {len(profiles):,} columns{where}, {understood.source}"))
     for profile in roles.kept:
         missing = f"; {profile.missing:.1%} missing" if profile.missing else ""
-        understood.facts.append(("column", f"{profile.name} ({profile.type}): {profile.description}{missing}"))
+        understood.facts.append((COLUMN_TITLE, f"{profile.name} ({profile.type}): {profile.description}{missing}"))
     if roles.labels is not None:
         counts = format_counts(roles.label_counts.items())
         understood.facts.append(("labels", f"column {roles.labels}: {counts}"))
@@ -347,7 +347,7 @@ def _train_section(kept: Sequence[ColumnProfile], train_count: int) -> Entry:
     return Entry(
         "train",
         [
-            Entry("epochs", epochs, f"{reason}; proposed by the size of the data (docs/own-data.md)"),
+            Entry("epochs", epochs, f"{reason}, by the size of the data (docs/own-data.md)"),
             Entry("batch", batch),
             Entry("threads", threads_for(batch, _width(kept)), "of the CPU; small batches are no quicker on two"),
             Entry("learning_rate", 0.003),

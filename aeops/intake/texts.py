@@ -303,7 +303,7 @@ def _model_sections(sizes: SplitSizes, length: int) -> list[Entry]:
 def _train_section(sizes: SplitSizes) -> Entry:
     low, high = TEXTS_SEEN
     epochs = min(40, max(2, round(min(high, max(low, 10 * sizes.train)) / sizes.train)))
-    reason = f"{epochs} passes over about {sizes.train:,} texts; proposed by the size of the data (docs/own-data.md)"
+    reason = f"`ae new` proposed {epochs} passes over about {sizes.train:,} texts, by the size of the data (docs/own-data.md)"
     return Entry(
         "train",
         [

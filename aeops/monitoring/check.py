@@ -49,7 +49,7 @@ def run_check(project: Project, recipe: Recipe, now: datetime, force_drift: bool
 
 
 def _report_no_champion(project: Project, recipe: Recipe, now: datetime) -> MonitoringVerdict:
-    message = f"no champion to look at: `ae run {recipe.name}` makes one"
+    message = f"{recipe.name} has no champion to monitor: `ae run {recipe.name}` makes one"
     signals: list[SignalRecord] = [{"name": name, "verdict": "unknown", "says": message} for name in SIGNAL_NAMES]
     verdict = build_monitoring_verdict(project, recipe, now, None, signals)
     verdict["decision"]["why"] = [message]

@@ -65,7 +65,9 @@ def decide_retrain(
     """
     alarms = tuple(name for name in spec.signals if verdicts.get(name) == "alarm")
     names = f" ({', '.join(alarms)})" if alarms else ""
-    reasons = [f"{len(alarms)} of the {len(spec.signals)} signals that count alarm{names}, and it takes {spec.needed}"]
+    reasons = [
+        f"{len(alarms)} of the {len(spec.signals)} signals that count raised an alarm{names}; a retrain needs {spec.needed}"
+    ]
     if len(alarms) < spec.needed:
         return RetrainDecision(False, tuple(reasons), alarms, f"ae run {recipe}")
     past_retrains = [retrain for retrain in retrains if retrain.timestamp <= now + CLOCK_TOLERANCE]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from ae_models.names import names_not_in
 from aeops.drawing.words import format_odds
 from aeops.kinds.interface import load_kind
 from aeops.kinds.results import PageForm
@@ -412,6 +413,8 @@ def compare_context(project: Project, names: list[str], stack: StackState, query
     newest = (versions.get(recipe) or ["", ""])[:2]
     chosen = (recipe, query.get("first") or newest[1], query.get("second") or newest[0])
     found = [one for one in comparisons if (one.recipe, one.first, one.second) == chosen]
+    entry = stack.registry_entry(recipe)
+    known_versions = [version["version"] for version in entry["versions"]] if entry is not None else []
     return {
         "project": project,
         "stack": stack,
@@ -420,6 +423,7 @@ def compare_context(project: Project, names: list[str], stack: StackState, query
         "comparisons": comparisons,
         "chosen": chosen,
         "is_asked": "first" in query,
+        "missing": names_not_in(chosen[1:], known_versions) if known_versions else [],
         "written": found[0] if found else None,
     }
 

@@ -28,6 +28,7 @@ EVENT_BY_CHOICE: dict[str, str] = {"approve": "approval", "reject": "rejection"}
 APPROVER_KEY = "approver"  # in a request's evidence: who may approve; its key `champion` says who was champion
 NOT_THE_STARTER = "not the one who started the run"
 NO_VERSION = "none"
+MAX_REASON = 200  # characters of a refusal in a message
 
 
 # ---------------------------------------------------------------- requests
@@ -157,13 +158,20 @@ def _decidable_request(
     last_request = _last_request(entries, version)
     refusal = _newer_refusal(entries, version, last_request)
     if refusal:
-        raise GateError(f"{recipe} {version} was refused, so there is nothing to decide: {refusal.why}")
+        raise GateError(f"{recipe} {version} was refused, so there is nothing to decide: {shorten_reasons(refusal)}")
     if last_request and (answer := _find_answer(last_request, entries)):
         if _overturns_rejection(answer, choice):
             return last_request
         raise UsageError(_already_decided_message(answer))
     waiting = ", ".join(info.version for info in store.versions(recipe) if is_waiting(info))
     raise UsageError(f"{recipe} {version} does not wait for approval; {waiting or 'no version'} does: see `ae show {recipe}`")
+
+
+def shorten_reasons(refusal: LedgerEntry) -> str:
+    """Return the beginning of why a version was refused, which may be a page long, and the command that prints all of it."""
+    if len(refusal.why) <= MAX_REASON:
+        return refusal.why
+    return f"{refusal.why[:MAX_REASON].rstrip()} ...; all of it: `ae history {refusal.recipe} --full`"
 
 
 def _newer_refusal(entries: list[LedgerEntry], version: str, request: LedgerEntry | None) -> LedgerEntry | None:

@@ -226,8 +226,12 @@ def read_heads(file: Path) -> dict[str, LedgerHead]:
     expected = "expected a file that `ae ledger head > FILE` wrote"
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"the head of the ledger {file} cannot be read ({error}); {expected}") from error
+    except FileNotFoundError as error:
+        raise DataError(f"there is no file {file}; {expected}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file} holds no text but other bytes, so it is no head of a ledger; {expected}") from error
+    except OSError as error:
+        raise DataError(f"the head of the ledger {file} cannot be read ({error.strerror}); {expected}") from error
     heads = {}
     for position, line in enumerate(lines, 1):
         try:

@@ -15,7 +15,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
-from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar
 from urllib.parse import quote
@@ -50,6 +49,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 PARAMS_A_BATCH = 100  # MLflow's limits
+MAX_PARAM_LENGTH = 6000  # characters of a value
 METRICS_A_BATCH = 1000
 DIGEST_LENGTH = 36
 DESCRIPTION_LENGTH = 5000
@@ -315,9 +315,14 @@ class Store:
         self.client.set_tag(run_id, NOTE_TAG, description)
 
     def log_params(self, run_id: str, params: Mapping[str, str]) -> None:
+        """Log parameters; of a longer one than MLflow takes, such as the columns of a wide table, the beginning."""
         from mlflow.entities import Param
 
-        for batch in split_batches(list(starmap(Param, params.items())), PARAMS_A_BATCH):
+        entries = []
+        for name, value in params.items():
+            shown = value if len(value) <= MAX_PARAM_LENGTH else f"{value[: MAX_PARAM_LENGTH - 4]} ..."
+            entries.append(Param(name, shown))
+        for batch in split_batches(entries, PARAMS_A_BATCH):
             self.client.log_batch(run_id, params=batch)
 
     @translate_errors

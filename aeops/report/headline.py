@@ -12,11 +12,11 @@ from aeops.recipe.gate_rules import NEEDS_BETTER
 from aeops.recipe.metric_names import AT_REQUESTED_RATE, has_labels
 from aeops.report.tables import MODEL, describe_normals, detector_names, detectors_by_name, pca_name, reconstruction_measures
 
-WORSE = "worse"  # as aeops.gate.comparison says it, which loads numpy
+WORSE, CANNOT_TELL = "worse", "cannot tell"  # as aeops.gate.comparison says it, which loads numpy
 OTHER_RELATIONS = {  # verdicts of a comparison that are no comparatives, in front of the champion
     "the same": "the same as",
     "not compared": "not compared with",
-    "cannot tell": "though the samples do not show whether it is worse than",
+    CANNOT_TELL: "the samples do not show whether it is worse than",
 }
 COMPARED_NAMES = {"error": "reconstruction error", "auroc": "AUROC", "power": "share of injected faults caught"}
 
@@ -65,11 +65,19 @@ def _describe_verdict(comparison: ComparisonDocument | None, reasons: Sequence[s
         return f"Refused: {_shorten_reason(reasons[0], comparison)}{others}."
     if comparison is None:
         return "Accepted."
+    if comparison["champion"] is None:
+        return "Accepted, with no champion to compare it with."
+    conjunction = "though " if comparison["verdict"] == CANNOT_TELL else ""
+    return f"Accepted, {conjunction}{describe_relation(comparison)}."
+
+
+def describe_relation(comparison: ComparisonDocument) -> str:
+    """Return a comparison in words, such as `not worse than champion 3` or, of a first version, `no champion to compare with`."""
     champion = comparison["champion"]
     if champion is None:
-        return "Accepted, with no champion to compare it with."
+        return "no champion to compare with"
     relation = OTHER_RELATIONS.get(comparison["verdict"], f"{comparison['verdict']} than")
-    return f"Accepted, {relation} champion {champion['version']}."
+    return f"{relation} champion {champion['version']}"
 
 
 def _shorten_reason(reason: str, comparison: ComparisonDocument | None) -> str:
@@ -92,6 +100,20 @@ def _describe_comparison(rule: ComparisonRecord, champion: str) -> str:
     if rule["needs"] == NEEDS_BETTER:
         return f"not shown to be better than champion {champion} by {name} ({values})"
     return f"the samples do not show whether it is worse than champion {champion} by {name} ({values})"
+
+
+def describe_test_samples(comparison: ComparisonDocument, *, in_code: bool = False) -> str:
+    """Return the test samples of a comparison, with how many candidates were compared on them.
+
+    Args:
+        comparison: comparison.json.
+        in_code: whether the hash stands between backticks, for Markdown.
+    """
+    test_set = comparison["holdout"]
+    quote = "`" if in_code else ""
+    candidates = "1 candidate has" if test_set["judged"] == 1 else f"{test_set['judged']} candidates have"
+    rows, checksum = f"{test_set['rows']:,} test samples", f"{quote}{test_set['sha256'][:12]}{quote}"
+    return f"{rows} ({checksum}), on which {candidates} been compared so far"
 
 
 # ---------------------------------------------------------------- what is caught

@@ -21,7 +21,7 @@ from aeops.gate.margins import RECIPE
 from aeops.kinds.interface import load_kind
 from aeops.recipe.metric_names import has_labels
 from aeops.recipe.reader import fit_sections
-from aeops.report.headline import verdict_sentence
+from aeops.report.headline import describe_relation, describe_test_samples, verdict_sentence
 from aeops.report.tables import (
     DETECTION_MEASURES,
     QualityMeasure,
@@ -72,7 +72,7 @@ def model_card(
         card_head(recipe["recipe"], accepted, sentence) + f"\n\n{recipe['about'].strip()}",
         "## Metrics\n\n" + "\n\n".join(metric_tables(metrics)),
         "## Threshold\n\n" + describe_threshold(recipe, metrics),
-        "## Beside the champion\n\n" + _comparison_section(comparison),
+        "## Compared with the champion\n\n" + _comparison_section(comparison),
         "## Verdict\n\n" + rules_section(verdict["verdict"], verdict["rules"]),
         *_warnings_section(verdict),
         "## Data\n\n" + describe_data(recipe, metrics["rows"]),
@@ -144,7 +144,7 @@ def describe_data(recipe: Mapping[str, Any], rows: Mapping[str, int]) -> str:
 def _ensemble_section(members: int) -> list[str]:
     if members == 1:
         return []
-    return [f"## Ensemble\n\n{members} models, trained with different seeds. The first one reconstructs, and all of them score."]
+    return [f"## Ensemble\n\n{members} networks, trained with different seeds. The first one reconstructs."]
 
 
 def metric_tables(metrics: Mapping[str, Any]) -> list[str]:
@@ -247,10 +247,6 @@ def _describe_margin(rule: ComparisonRecord) -> str:
 
 def _comparison_section(comparison: ComparisonDocument) -> str:
     """Return the comparison with the champion: a line a rule, and the test samples that decided."""
-    champion, test_set = comparison["champion"], comparison["holdout"]
-    headline = f"**{comparison['verdict']}**"
-    if champion:
-        headline += f" beside champion {champion['version']}"
     rows = []
     for rule in comparison["rules"]:
         cells = [
@@ -265,13 +261,11 @@ def _comparison_section(comparison: ComparisonDocument) -> str:
             _rule_result(rule["passed"]),
         ]
         rows.append(cells)
-    parts = [headline]
+    parts = [f"**{describe_relation(comparison)}**"]
     if rows:
         parts.append(markdown_table(COMPARISON_HEAD, rows))
     parts += comparison["reasons"]
-    parts.append(
-        f"{test_set['rows']:,} test samples (`{test_set['sha256'][:12]}`), which have judged {test_set['judged']} by now."
-    )
+    parts.append(f"On {describe_test_samples(comparison, in_code=True)}.")
     return "\n\n".join([*parts, *comparison["warnings"]])
 
 

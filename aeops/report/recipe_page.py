@@ -268,7 +268,7 @@ def _targets_table(results: list[TargetResult]) -> str:
     for result in results:
         target = result.target
         rows.append([target.name, result.value_text, result.baselines_text, target.requirement, result.status_text])
-    return model_card.markdown_table(["", "autoencoder", "beside it", "target", ""], rows)
+    return model_card.markdown_table(["", "model", "beside it", "target", ""], rows)
 
 
 def _list_shortcomings(results: list[TargetResult], record: RecipeRecord) -> list[str]:

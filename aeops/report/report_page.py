@@ -5,7 +5,7 @@ To change what it says: templates/report.html.j2; how it looks: templates/report
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from operator import itemgetter
@@ -28,7 +28,7 @@ from aeops.gate.documents import (
 from aeops.kinds.interface import load_kind
 from aeops.machine.stored_json import read_json
 from aeops.recipe.metric_names import SERIES_ALARMS, has_labels
-from aeops.report.headline import verdict_sentence
+from aeops.report.headline import describe_relation, describe_test_samples, verdict_sentence
 from aeops.report.html_template import format_json_value, html_environment
 from aeops.report.tables import (
     DETECTION_MEASURES,
@@ -46,6 +46,7 @@ from aeops.report.tables import (
 TemplateContext = dict[str, Any]
 
 # The palette's CSS variable for each baseline, by the start of its name.
+SHOWN_EXPECTATIONS = 40  # that stand open in the report
 BASELINE_COLOURS = {"PCA": "pca", "kNN": "knn", "hull": "hull", "IsolationForest score": "forest"}
 
 FIGURE_TEXTS = {
@@ -56,8 +57,8 @@ FIGURE_TEXTS = {
     "gallery_median": "Normal test samples with median errors: input, output and error at each pixel.",
     "gallery_worst": "Normal test samples with the largest errors: input, output and error at each pixel.",
     "histogram": "Histograms of the anomaly score of the test samples, with the threshold.",
-    "roc": "Receiver operating characteristic of the autoencoder and of each baseline.",
-    "precision_recall": "Precision against recall of the autoencoder and of each baseline.",
+    "roc": "Receiver operating characteristic of the model and of each baseline.",
+    "precision_recall": "Precision against recall of the model and of each baseline.",
     "errors_flagged_novelty": "Novelty that was flagged: input, output and error at each pixel.",
     "errors_false_alarms": "Flagged samples that are not known to be novelty: input, output and error at each pixel.",
     "errors_missed_novelty": "Novelty that was not flagged: input, output and error at each pixel.",
@@ -115,13 +116,15 @@ def write_report(
         "recipe": recipe,
         "verdict": verdict,
         "comparison": comparison,
+        "relation": describe_relation(comparison),
+        "test_samples": describe_test_samples(comparison),
         "warnings": gate_warnings(verdict),
         "accepted": is_accepted(evidence),
         "reasons": refusal_reasons(evidence),
         "sentence": verdict_sentence(metrics, comparison, refusal_reasons(evidence)),
         "head": head,
         "validation": validation,
-        "expectations": list(map(_expectation_context, validation["expectations"])),
+        **_expectations_context(validation["expectations"]),
         "lineage": lineage,
         "timings": timings or {},
         "theme": theme_css(),
@@ -222,6 +225,19 @@ def _read_study_results(report: Path) -> TemplateContext:
 
 
 # ---------------------------------------------------------------- the table of the validation
+
+
+def _expectations_context(items: Sequence[Mapping[str, Any]]) -> TemplateContext:
+    """Return the rows of the validation's table, and how many of them stand open: a wide table has hundreds.
+
+    Where they are more than that, those that failed come first.
+    """
+    rows = list(map(_expectation_context, items))
+    if len(rows) <= SHOWN_EXPECTATIONS:
+        return {"expectations": rows, "shown_expectations": len(rows)}
+    rows.sort(key=lambda row: row["result"] != "failed")
+    failed_count = sum(row["result"] == "failed" for row in rows)
+    return {"expectations": rows, "shown_expectations": max(SHOWN_EXPECTATIONS, failed_count)}
 
 
 def _expectation_context(item: Mapping[str, Any]) -> TemplateContext:

@@ -1,5 +1,6 @@
 """Summary of a run in a few lines: for the terminal, and for the run's page in Prefect."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ from aeops.recipe.metric_names import AT_REQUESTED_RATE, has_labels
 from aeops.recipe.own_kinds import study_specs
 from aeops.registry.aliases import CHAMPION
 from aeops.registry.version_state import WAITING
-from aeops.report.headline import verdict_sentence
+from aeops.report.headline import describe_relation, describe_test_samples, verdict_sentence
 from aeops.report.tables import (
     DETECTION_MEASURES,
     MODEL,
@@ -23,6 +24,9 @@ from aeops.report.tables import (
 
 if TYPE_CHECKING:
     from aeops.registry.ledger import LedgerEntry
+
+
+MARGIN_NOTE = "; the margin is "  # as `aeops.gate.margins` begins to say where a margin comes from
 
 
 def metric_rows(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -82,8 +86,6 @@ def _metric_row(measure: QualityMeasure, metrics_by_name: Mapping[str, Mapping[s
 
 def _column_name(name: str) -> str:
     """Return the column of a model or baseline: one for PCA, whether it reconstructs or detects."""
-    if name == MODEL:
-        return "model"
     return name.partition(" ")[0]
 
 
@@ -162,22 +164,14 @@ def _passed_cell(passed: bool) -> str:
 
 def comparison_markdown(comparison: ComparisonDocument) -> str:
     """Return the comparison of a version with the champion, rule by rule, as Markdown."""
-    champion = comparison["champion"]
-    baseline = "no champion"
-    if champion:
-        baseline = f"champion {champion['version']}"
-    lines = [f"## {comparison['recipe']} beside {baseline}: {comparison['verdict']}", ""]
+    lines = [f"## {comparison['recipe']}: {describe_relation(comparison)}", ""]
     if comparison["rules"]:
         lines += ["| rule | says | verdict | passed |", "|---|---|---|---|"]
         for rule in comparison["rules"]:
             lines.append(f"| {rule['name']} | {rule['says']} | {rule['verdict']} | {_passed_cell(rule['passed'])} |")
     else:
         lines += comparison["reasons"]
-    test_set = comparison["holdout"]
-    lines += [
-        "",
-        f"On {test_set['rows']:,} test samples ({test_set['sha256'][:12]}), which have judged {test_set['judged']} by now.",
-    ]
+    lines += ["", f"On {describe_test_samples(comparison)}."]
     return "\n".join([*lines, *comparison["warnings"]])
 
 
@@ -211,13 +205,38 @@ def _approve_command(recipe: str, version: str) -> str:
     return f"ae approve {recipe} {version} --by NAME --why TEXT"
 
 
-def comparison_lines(comparison: ComparisonDocument) -> list[str]:
-    """Return the comparison for the terminal: verdict and champion, the reasons, then warnings about the test samples."""
-    champion = comparison["champion"]
-    headline = comparison["verdict"]
-    if champion:
-        headline += f" beside champion {champion['version']}"
-    return [headline, *comparison["reasons"], *comparison["warnings"]]
+def comparison_lines(comparison: ComparisonDocument, refusal_reasons: Sequence[str] = ()) -> list[str]:
+    """Return the comparison for the terminal: the verdict, the reasons, then warnings about the test samples.
+
+    Args:
+        comparison: comparison.json.
+        refusal_reasons: reasons that are printed elsewhere, and left out here.
+    """
+    if comparison["champion"] is None:
+        return [*comparison["reasons"], *comparison["warnings"]]
+    reasons = [reason for reason in comparison["reasons"] if reason not in refusal_reasons]
+    return [describe_relation(comparison), *state_margin_once(reasons), *comparison["warnings"]]
+
+
+def state_margin_once(reasons: Sequence[str]) -> list[str]:
+    """Return reasons of which the same note on the margin, where several end with it, stands once at their end.
+
+    >>> state_margin_once(["a; the margin is the default, as x", "b; the margin is the default, as x", "c"])
+    ['a', 'b', 'c', 'the margin is the default, as x']
+    """
+    notes = Counter(_margin_note(reason) for reason in reasons)
+    shared_notes = [note for note, count in notes.items() if note and count > 1]
+    lines = []
+    for reason in reasons:
+        note = _margin_note(reason)
+        lines.append(reason.removesuffix(note) if note in shared_notes else reason)
+    return [*lines, *(note.removeprefix("; ") for note in shared_notes)]
+
+
+def _margin_note(reason: str) -> str:
+    """Return the end of a reason that says where the margin comes from, with its semicolon; empty without one."""
+    _, separator, note = reason.partition(MARGIN_NOTE)
+    return separator + note
 
 
 def next_commands(recipe: str, version: str, state: str) -> str:

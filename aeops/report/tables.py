@@ -16,7 +16,7 @@ from aeops.recipe.metric_names import (
     TABLE_RATES,
 )
 
-MODEL = "autoencoder"
+MODEL = "model"
 
 
 @dataclass(frozen=True)

@@ -79,10 +79,12 @@ class ApprovalRow(TypedDict):
 class StackStatus(TypedDict):
     """The output of `ae status --json`: times are ISO, UTC; lists of runs are None where Prefect does not respond.
 
-    `prefect_login` says how a person logs in to the page of the stack's own Prefect server.
+    `started` is whether `ae up` was typed and `ae down` was not since. `prefect_login` says how a person logs in to the page of
+    the stack's own Prefect server.
     """
 
     well: bool
+    started: bool
     says: str
     prefect_login: str | None
     services: list[ServiceRow]
@@ -108,6 +110,7 @@ def read_stack_status(project: Project) -> StackStatus:
             unhealthy_names.append(row["name"])
     return {
         "well": not unhealthy_names,
+        "started": settings is not None,
         "says": _summary_message(settings, services, unhealthy_names, state),
         "prefect_login": _prefect_login(project, settings),
         "services": services,

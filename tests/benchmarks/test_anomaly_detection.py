@@ -1,4 +1,4 @@
-"""benchmarks/anomaly_detection.py at its smallest size, its tasks, and the README's section that quotes its record."""
+"""benchmarks/anomaly_detection.py at its smallest size, its tasks, and the part of docs/detection.md that quotes its record."""
 
 import json
 from pathlib import Path
@@ -94,9 +94,9 @@ def test_a_target_is_met_where_the_whole_interval_lies_above_it() -> None:
     assert anomaly_detection.find_target("digits", "caught", detectors) == 0.4
 
 
-def test_the_readme_quotes_the_record() -> None:
-    text = anomaly_detection.README.read_text(encoding="utf-8")
+def test_the_page_quotes_the_record() -> None:
+    text = anomaly_detection.PAGE.read_text(encoding="utf-8")
     record = None
     if anomaly_detection.RECORD.is_file():
         record = json.loads(anomaly_detection.RECORD.read_text(encoding="utf-8"))
-    assert anomaly_detection.update_readme(text, record) == text
+    assert anomaly_detection.update_page(text, record) == text

@@ -14,7 +14,7 @@ from data_project import CHECKOUT, Room, make_room
 from forked import Fork
 
 from aeops.cli.main import main
-from aeops.cli.suite import describe_suite
+from aeops.cli.suite import describe_suite, pick_lines
 from aeops.data.judgements import RELEASE, Judgement, resolve
 from aeops.data.suite import CONSEQUENCES, require_known_severities, static_checks
 from aeops.data.widening import Widening, plan_widenings, round_outward
@@ -91,6 +91,14 @@ def test_the_suite_stands_in_words_with_what_was_observed(judged: Room, capsys: 
     assert lines["across_splits"]["observed"] == "never"
     assert lines["label"]["observed"] == "0 to 9"
     assert lines["rows"]["broken"] is None
+
+
+def test_of_hundreds_of_expectations_those_that_are_broken_are_printed_and_some_others() -> None:
+    lines = [{"name": f"column {number}: present", "broken": None} for number in range(100)]
+    lines[70]["broken"] = "2 of 600"
+    shown = [line["name"] for line in pick_lines(lines)]
+    assert shown == ["column 70: present", *(f"column {number}: present" for number in range(39))]
+    assert pick_lines(lines[:40]) == lines[:40]
 
 
 # ---------------------------------------------------------------- severities

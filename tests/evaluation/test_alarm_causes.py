@@ -8,12 +8,26 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from explained_bundles import edges_bundle, image_bundle, images, series_bundle, windows
+from explained_bundles import (
+    DENSE,
+    HULL,
+    IMAGES,
+    KNN,
+    RESIDUAL,
+    calibrated_bundle,
+    edges_bundle,
+    image_bundle,
+    images,
+    series_bundle,
+    windows,
+)
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
 
 from aeops.bundle.detector import Detector
-from aeops.bundle.explanations import caption_scores
+from aeops.bundle.explanations import caption_scores, short_part_name
 from aeops.drawing import mosaics
-from aeops.evaluation.alarm_causes import NAMED_ALARMS, alarm_results
+from aeops.evaluation.alarm_causes import NAMED_ALARMS, alarm_results, describe_score_parts
 from aeops.evaluation.galleries import draw_galleries, pick_extremes, shorten_name
 from aeops.evaluation.prepared import PreparedSamples
 from aeops.evaluation.study import EvaluationContext
@@ -51,7 +65,7 @@ def test_each_flagged_sample_counts_for_the_part_that_says_most(context: Evaluat
     flagged, novelty = context.predictions["is_anomaly"], context.data.novelty
     leading = context.detector.score(context.inputs, explanation=True)["part_scores"].argmax(1)
     for row, name in enumerate(context.detector.part_names):
-        [cells] = [cells for cells in result.rows if cells[0] == name]
+        [cells] = [cells for cells in result.rows if cells[0] == short_part_name(name)]
         is_first = flagged & (leading == row)
         assert cells[1:] == [
             str(is_first.sum()),
@@ -60,7 +74,22 @@ def test_each_flagged_sample_counts_for_the_part_that_says_most(context: Evaluat
             str((is_first & ~novelty).sum()),
         ]
     assert sum(int(cells[1]) for cells in result.rows) == flagged.sum() > 0
-    assert f"Of the {flagged.sum()} flagged test samples" in result.lead
+    assert f"the {flagged.sum()} flagged test samples" in result.lead
+    assert result.lead.startswith("The score is made of residual, local-hull, knn of inputs and knn of codes. The table")
+
+
+def test_it_says_which_parts_of_the_recipe_are_not_in_the_score(tmp_path: Path) -> None:
+    score = {"kind": "combined", "scores": [RESIDUAL, HULL, KNN | {"space": "code"}], "choose": "by-power"}
+    detector = Detector(calibrated_bundle(tmp_path, IMAGES, DENSE, score, images(120)))
+    kinds = {part["kind"]: part["chosen"] for part in detector.bundle["score_facts"]["parts"]}
+    assert kinds == {"normalised-residual": False, "local-hull": True, "knn": True}
+    assert describe_score_parts(detector.part_names, detector.left_out_part_names) == (
+        "The score is made of local-hull and knn. Left out, by what finds injected faults (docs/scores.md): residual."
+    )
+    assert describe_score_parts(["knn"], ["normalised-residual", "disagreement"]) == (
+        "The score is made of knn. Left out, by what finds injected faults (docs/scores.md): residual and disagreement."
+    )
+    assert describe_score_parts(["knn"], []) == "The score is made of knn."
 
 
 def test_without_labels_no_alarm_counts_as_false(context: EvaluationContext) -> None:
@@ -159,3 +188,18 @@ def test_a_long_caption_is_set_smaller(tmp_path: Path) -> None:
         svg = (tmp_path / "strip.svg").read_text(encoding="utf-8")
         sizes.append(min(map(float, re.findall(r"font-size: ([\d.]+)px", svg))))
     assert sizes[0] > sizes[1]
+
+
+def test_names_above_pictures_do_not_run_into_each_other(tmp_path: Path) -> None:
+    names = [shorten_name(f"digits-00{number}") for number in (2944, 2757, 2808, 2678, 2608, 2988)]
+    mosaics.draw_error_strip(tmp_path / "strip.svg", np.zeros((6, 1, 28, 28)), np.zeros((6, 1, 28, 28)), None, names)
+    svg = (tmp_path / "strip.svg").read_text(encoding="utf-8")
+    width = float(re.findall(r'viewBox="0 0 ([\d.]+)', svg)[0])
+    edge = 0.0
+    for size, centre, name in re.findall(r'font-size: ([\d.]+)px[^"]*" x="([\d.]+)"[^>]*>([^<]*)<', svg):
+        if name in names:
+            font = FontProperties(family="DejaVu Sans")
+            half = TextPath((0, 0), name, size=float(size), prop=font).get_extents().width / 2
+            assert edge < float(centre) - half, "right of the name before"
+            edge = float(centre) + half
+    assert 0 < edge < width

@@ -150,9 +150,9 @@ def test_a_rule_that_names_better_or_worse_is_known_to_the_comparison():
 def test_the_table_marks_the_best_of_each_rate_and_says_which_rate_needs_more_calibration_samples():
     table = rate_table(METRICS | {"detection": DETECTION})
     assert table.head == ["caught at false alarms of", "0.1 %", "1 %", "5 %", "10 %"]
-    assert [cell.text for cell in table.rows["autoencoder"]][:2] == ["–", "26.0 % (1.2 %)"]
+    assert [cell.text for cell in table.rows["model"]][:2] == ["–", "26.0 % (1.2 %)"]
     best = [name for name, cells in table.rows.items() if cells[1].is_best]
-    assert best == ["autoencoder"]
+    assert best == ["model"]
     assert not any(cells[0].is_best for cells in table.rows.values())
     assert all(cells[2].is_best for cells in table.rows.values()), "all catch as much"
     assert table.note.endswith("A rate of 0.1 % needs 999 of them or more.")

@@ -40,7 +40,17 @@ def test_the_card_begins_with_the_verdict_and_has_the_shares_at_each_rate(facts)
 
 def test_the_card_says_what_it_is_for_its_promise_its_limits_and_its_lineage(facts):
     card = model_card(*facts, LINEAGE)
-    for heading in ("Data", "Metrics", "Threshold", "Verdict", "Beside the champion", "Limits", "Lineage", "Use", "Rebuild"):
+    for heading in (
+        "Data",
+        "Metrics",
+        "Threshold",
+        "Verdict",
+        "Compared with the champion",
+        "Limits",
+        "Lineage",
+        "Use",
+        "Rebuild",
+    ):
         assert f"\n## {heading}\n" in card
     assert facts[0]["about"].strip() in card
     assert "at most 5.00 % of fresh normals" in card
@@ -60,7 +70,7 @@ def test_the_card_of_an_ensemble_says_which_model_is_shown(facts):
     recipe, *others = facts
     assert "Ensemble" not in model_card(recipe, *others, LINEAGE)
     card = model_card(recipe | {"train": recipe["train"] | {"members": 4}}, *others, LINEAGE)
-    assert "## Ensemble\n\n4 models, trained with different seeds. The first one reconstructs, and all of them score." in card
+    assert "## Ensemble\n\n4 networks, trained with different seeds. The first one reconstructs.\n" in card
 
 
 def test_a_pipe_in_a_value_does_not_break_its_table(facts):
@@ -88,11 +98,11 @@ def test_what_the_comparison_refused_is_refused_and_its_numbers_stand_in_the_car
     recipe, metrics, findings, verdict, _ = facts
     card = model_card(recipe, metrics, findings, verdict, worse, LINEAGE)
     assert card.startswith("# digits: refused\n")
-    assert "**worse** beside champion 3" in card
+    assert "**worse than champion 3**" in card
     (rule,) = worse["rules"]
     for text in (f"{rule['champion']:.4f}", f"{rule['challenger']:.4f}", f"{rule['difference']:.4f}", worse["reasons"][0]):
         assert text in card
-    assert f"have judged {worse['holdout']['judged']} by now" in card
+    assert f"on which {worse['holdout']['judged']} candidates have been compared so far" in card
 
 
 def test_a_margin_that_is_not_the_recipes_has_its_source_beside_it(facts, worse):

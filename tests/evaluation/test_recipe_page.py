@@ -152,7 +152,7 @@ def test_a_section_keeps_its_own_comments_and_not_those_of_the_next():
 
 def test_the_page_shows_each_measurement_rule_and_finding(page, record):
     model, pca = (record["metrics"]["reconstruction"][who] for who in ("model", "pca"))
-    assert f"| autoencoder | {model['mse']:.5f} |" in page
+    assert f"| model | {model['mse']:.5f} |" in page
     assert f"| PCA-16 | {pca['mse']:.5f} |" in page
     assert record["rules"]
     assert all(rule["says"] in page for rule in record["rules"])

@@ -55,7 +55,9 @@ def write(evaluated, verdict, comparison, validation, tmp_path):
         verdict_changes: dict | None = None,
         report: Path = evaluated.report,
         beside: dict = comparison,
+        expectations: list[dict] | None = None,
     ) -> str:
+        judged = validation if expectations is None else validation | {"expectations": expectations}
         page = write_report(
             tmp_path / "reports" / "report.html",
             recipe=yaml.safe_load(evaluated.recipe.read_text(encoding="utf-8")) | (recipe or {}),
@@ -64,7 +66,7 @@ def write(evaluated, verdict, comparison, validation, tmp_path):
             training=evaluated.training,
             verdict=verdict | (verdict_changes or {}),
             comparison=beside,
-            validation=validation,
+            validation=judged,
             lineage=LINEAGE,
             timings={"train": 31.25},
             head=HEAD,
@@ -77,7 +79,7 @@ def write(evaluated, verdict, comparison, validation, tmp_path):
 def test_the_page_tells_the_comparison_with_the_champion(write, worse):
     page = html.unescape(write(beside=worse))
     (rule,) = worse["rules"]
-    for text in ("✗ Refused", "Worse", "beside champion 3", f"{rule['difference']:.4f}", rule["says"], worse["reasons"][0]):
+    for text in ("✗ Refused", "Worse than champion 3", f"{rule['difference']:.4f}", rule["says"], *worse["reasons"]):
         assert text in page
     assert "Both were scored on the same" in page
     alone = write()
@@ -158,10 +160,22 @@ def test_the_page_is_small_enough_to_send(write):
 
 
 def test_the_page_of_an_ensemble_says_which_model_is_shown(write, evaluated):
-    assert "ensemble" not in write()
+    assert "trained with different seeds" not in write()
     train = yaml.safe_load(evaluated.recipe.read_text(encoding="utf-8"))["train"]
     page = write(recipe={"train": train | {"members": 4}})
-    assert "It is an ensemble of 4 models: figures and curves show the first one" in page
+    assert "It has 4 networks, trained with different seeds: figures and curves show the first one." in page
+
+
+def test_of_hundreds_of_expectations_those_that_failed_stand_open_and_the_rest_is_folded_in(write, validation):
+    usual = next(item for item in validation["expectations"] if item["applicable"])
+    columns = [usual | {"name": f"column_{number:03d}", "success": True} for number in range(100)]
+    columns[70] |= {"success": False}
+    page = write(expectations=columns)
+    shown, folded = page.partition("<details><summary>60 more expectations, none of which failed</summary>")[::2]
+    assert "column 070" in shown
+    assert "column 038" in shown
+    assert "column 039" in folded
+    assert "<details" not in write()
 
 
 def test_text_of_the_recipe_is_escaped(write):

@@ -50,17 +50,19 @@ COMPARISON = {
 
 
 def test_a_comparison_is_told_with_its_champion_its_reasons_and_what_warns():
-    assert comparison_lines(COMPARISON) == ["cannot tell beside champion 3", *COMPARISON["reasons"], "this holdout is worn"]
+    relation = "the samples do not show whether it is worse than champion 3"
+    assert comparison_lines(COMPARISON) == [relation, *COMPARISON["reasons"], "this holdout is worn"]
+    assert comparison_lines(COMPARISON, COMPARISON["reasons"]) == [relation, "this holdout is worn"], "printed with the verdict"
     page = comparison_markdown(COMPARISON)
-    assert "digits beside champion 3: cannot tell" in page
+    assert f"## digits: {relation}\n" in page
     assert "| keeps_error | 0.02 beside the champion's 0.01 | cannot tell | **no** |" in page
-    assert "1,200 test samples (bbbbbbbbbbbb), which have judged 30" in page
+    assert "On 1,200 test samples (bbbbbbbbbbbb), on which 30 candidates have been compared so far." in page
     assert "this holdout is worn" in page
 
 
 def test_the_first_version_has_no_table_of_rules():
     first = COMPARISON | {"verdict": "first", "champion": None, "rules": [], "reasons": ["no champion yet"], "warnings": []}
-    assert comparison_lines(first) == ["first", "no champion yet"]
+    assert comparison_lines(first) == ["no champion yet"]
     page = comparison_markdown(first)
     assert "|" not in page
     assert "no champion yet" in page

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from checkout import ROOT
 
 from aeops.cli.main import main
 from aeops.comparing import comparison as comparing
-from aeops.comparing.comparison_page import measure_texts
+from aeops.comparing.comparison_page import measure_texts, summary_sentence
 from aeops.comparing.same_samples import MeasuredPair, measure_pairs
 from aeops.comparing.version_facts import Difference
 from aeops.errors import UsageError
@@ -61,6 +62,15 @@ def test_only_what_differs_is_listed(compared: comparing.VersionComparison) -> N
         Difference("code", "commit", "1" * 12, "2" * 12),
     ]
     assert (compared.first.sentence, compared.second.who) == ("It works.", "ada")
+
+
+def test_a_sentence_says_on_how_many_samples_they_decide_differently(compared: comparing.VersionComparison) -> None:
+    count = len(compared.samples.disagreements)
+    assert summary_sentence(compared).endswith(
+        f"On {compared.samples.rows:,} test samples they decide differently about {count:,}."
+    )
+    alike = replace(compared, samples=replace(compared.samples, disagreements=[]))
+    assert summary_sentence(alike).endswith(f"They decide alike about all {compared.samples.rows:,} test samples.")
 
 
 def test_the_metrics_are_those_of_both_on_the_same_samples(compared: comparing.VersionComparison, evaluated) -> None:

@@ -397,3 +397,13 @@ def test_few_rows_leave_enough_to_test_by(project: NewProject, tmp_path: Path) -
     frame(120).drop(columns="class").to_parquet(tmp_path / "parts.parquet")
     assert project.new("parts", tmp_path / "parts.parquet", "--yes")[0] == 0
     assert project.keys("parts")["data"]["split"] == {"validation": 0.1, "calibration": 0.2, "test": 0.3}
+
+
+def test_of_a_wide_table_the_first_columns_are_printed_and_all_stand_in_the_recipe(project: NewProject, tmp_path: Path) -> None:
+    draw = np.random.default_rng(0).normal(size=(120, 60))
+    table = pd.DataFrame(draw, columns=[f"sensor_{number:02d}" for number in range(60)])
+    table.to_csv(tmp_path / "wide.csv", index=False)
+    _, printed, _ = project.new("wide", tmp_path / "wide.csv", "--yes")
+    assert printed.count("\ncolumn     sensor_") == 30
+    assert "\ncolumns    30 more, each with its values in the recipe\n" in printed
+    assert [column.name for column in project.recipe("wide").fit.input.columns] == list(table.columns)

@@ -87,14 +87,14 @@ def test_page_and_service_say_the_same_and_the_page_draws_it(project: Project, d
     assert len(list(project.home.glob("predictions/digits/*/*.parquet"))) == 1
 
 
-def test_the_fragment_names_what_spoke_first_and_why(project: Project) -> None:
+def test_the_fragment_marks_the_highest_part_and_says_why(project: Project) -> None:
     result = tried(project, None, images(130)[126])
     shown = template_environment().get_template("try_result.html.j2").render(result=result, parts_unit=PARTS_UNIT)
     table = shown.partition('<table class="parts">')[2].partition("</table>")[0]
     assert table.count("<tr") == 1 + 4
     first_row = table.split("<tr")[2]
     assert result.parts[0]["score"] in first_row
-    assert "spoke first" in first_row
+    assert "highest" in first_row
     assert f"{result.parts[0]['value']:+.2f}" in first_row
     assert result.reason in shown
     assert shown.count("data:image/png;base64,") == 4

@@ -269,6 +269,9 @@ def test_two_versions_can_be_chosen_and_what_was_compared_is_shown(client: httpx
     wanted = page(client, "/compare?recipe=digits&first=1&second=2")
     assert "They have not been compared yet." in wanted.text
     assert "ae compare digits@1 digits@2" in wanted.text
+    unknown = page(client, "/compare?recipe=digits&first=1&second=77").text
+    assert "digits has no version 77" in unknown
+    assert "ae compare" not in unknown
     file = project.home / "compare" / "digits" / "1-2.html"
     write(file, "<!DOCTYPE html><title>two</title><h1>1 and 2</h1>")
     try:

@@ -71,7 +71,7 @@ def test_a_run_by_hand_ends_with_what_it_waits_for_and_what_to_type(
 ) -> None:
     checkout, done = waiting
     assert done.returncode == 0, done.stderr
-    for told in ("accepted", "beside champion 1", "waits for approval", "ae approve small 2 --by NAME --why TEXT", "ae reject"):
+    for told in ("accepted", "champion 1", "waits for approval", "ae approve small 2 --by NAME --why TEXT", "ae reject"):
         assert told in done.stdout
     assert champion(checkout) == "1"
     assert events(checkout)[-1] == ("request", "2", "ada")
@@ -270,7 +270,7 @@ def test_a_scheduled_run_is_suspended_without_a_process_until_the_form_is_answer
     scheduled.work()
     name, form = scheduled.state(flow_run)
     assert name == "Suspended"
-    for told in ("small 2 waits for approval", "beside champion 1", "accepted", "ae approve small 2"):
+    for told in ("small 2 waits for approval", "champion 1", "accepted", "ae approve small 2"):
         assert told in form
     assert scheduled.processes() == []
     before = events(checkout)

@@ -44,18 +44,18 @@ def mlflow_states(checkout: Checkout) -> list[str]:
     return rows(checkout.home / "mlflow" / "mlflow.db", "select status from runs order by start_time")
 
 
-def run_in_terminal(checkout: Checkout) -> Terminal:
-    return Terminal([sys.executable, "-m", "aeops.cli.main", "run", "small"], checkout.root, checkout.environment())
+def run_in_terminal(checkout: Checkout, *options: str) -> Terminal:
+    return Terminal([sys.executable, "-m", "aeops.cli.main", "run", "small", *options], checkout.root, checkout.environment())
 
 
-def assert_stopped(terminal: Terminal, step: str) -> float:
-    """Press Ctrl-C a moment after a step has begun: one line, 130, within the promised seconds; return how many it took."""
+def assert_stopped(terminal: Terminal, step: str, lines: int = 1) -> float:
+    """Press Ctrl-C a moment after a step has begun: so many lines, 130, within the promised seconds; return how many it took."""
     wait_for(lambda: f"{step} ..." in terminal.lines)
     time.sleep(0.2)
     before = len(terminal.lines)
     code, seconds = terminal.press_ctrl_c(timeout=60)
     assert (code, terminal.lines[-1]) == (130, STOPPED)
-    assert len(terminal.lines) <= before + 1, terminal.lines  # the line took the place of a progress bar, or is a new one
+    assert len(terminal.lines) <= before + lines, terminal.lines  # the line took the place of a progress bar, or is a new one
     assert seconds < SECONDS
     return seconds
 
@@ -63,10 +63,16 @@ def assert_stopped(terminal: Terminal, step: str) -> float:
 @pytest.mark.slow
 def test_ctrl_c_stops_all_of_it_and_marks_the_run_cancelled(bare: Checkout, empty_prefect_database: Path) -> None:
     add_databases(bare, empty_prefect_database)
-    with run_in_terminal(bare) as terminal:
-        assert_stopped(terminal, "repair")
+    recipe = bare.root / "recipes" / "small.yaml"
+    text = recipe.read_text(encoding="utf-8")
+    with run_in_terminal(bare, "--set", "train.epochs=77") as terminal:
+        wait_for(lambda: "repair ..." in terminal.lines)
+        assert "epochs: 77" in recipe.read_text(encoding="utf-8")
+        assert_stopped(terminal, "repair", lines=2)
         assert_no_process_left(bare, seconds=2)
     assert flow_run_states(bare) == ["Cancelled"]
+    assert recipe.read_text(encoding="utf-8") == text
+    assert terminal.lines[-2].endswith("recipes/small.yaml is as it was before")
 
 
 @pytest.mark.long

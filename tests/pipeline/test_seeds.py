@@ -1,5 +1,6 @@
 """`ae seeds`: several trainings of a recipe, a record of what differs between them, and the gate's margins out of it."""
 
+import io
 import json
 import os
 import shutil
@@ -12,8 +13,10 @@ from typing import Any
 import pytest
 import yaml
 from checkout import Checkout, copy_checkout, wait_for
+from rich.console import Console
 from scipy.stats import t as student_t
 
+from aeops.cli.seeds import metrics_table
 from aeops.machine.stored_json import read_json
 from aeops.project import Project
 from aeops.provenance.last_run import unchanged_summary
@@ -128,3 +131,18 @@ def test_seeds_that_were_killed_go_on_with_what_is_missing(copy: Checkout, stopp
     assert "seed 3: measured before" in mended.stderr
     assert "it is trained again" in mended.stderr
     assert record_of(copy) == record
+
+
+def test_metrics_are_named_whole_at_80_columns_and_have_their_extremes_at_200() -> None:
+    summary = {"mean": 0.0228, "sd": 0.0001, "min": 0.0227, "max": 0.0229, "interval": [0.0217, 0.0239]}
+    record: Any = {"recipe": "small", "seeds": [0, 1], "metrics": {"detection.model.false_alarms.at_10_percent": summary}}
+    printed = {}
+    for width in (80, 200):
+        console = Console(width=width, file=io.StringIO())
+        console.print(metrics_table(record, console))
+        printed[width] = console.file.getvalue()
+        assert "…" not in printed[width]
+    assert "0.0217 to 0.0239" in printed[80]
+    assert "max" not in printed[80]
+    assert "at_10_percent" in printed[200]
+    assert "max" in printed[200]

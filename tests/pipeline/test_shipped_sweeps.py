@@ -44,7 +44,7 @@ def test_a_shipped_recipe_s_sweep_that_is_killed_twice_ends_with_the_table_of_an
     if needed is not None:
         sources = sources_with(needed)
         if sources is None:
-            pytest.skip(f"{needed} is not at hand: see README, where data comes from")
+            pytest.skip(f"{needed} is not at hand: see docs/quick-start.md, the shipped recipes")
         settings["AE_SOURCES"] = str(sources)
     undisturbed = make_checkout(tmp_path / "undisturbed")
     undisturbed.edit_recipe(changes, recipe)

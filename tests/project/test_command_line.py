@@ -54,6 +54,8 @@ def test_the_main_page_lists_the_commands_by_group_and_is_no_wider_than_the_term
     [
         (("rnu",), "no command 'rnu': did you mean run?; `ae --help` lists all"),
         (("ledger", "verfy"), "no command 'verfy': did you mean verify?; `ae ledger --help` lists all"),
+        (("bogus",), "no command 'bogus'; `ae --help` lists all"),
+        (("train",), "no command 'train': did you mean run?; `ae --help` lists all"),
         (("recipe", "zzz"), "no command 'zzz'; `ae recipe --help` lists all"),
         (("completion", "csh"), "shell: expected bash, zsh or fish, got 'csh'"),
     ],

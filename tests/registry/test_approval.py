@@ -255,6 +255,17 @@ def test_a_refused_version_is_not_decided_about(project: Project, store: Store, 
         decide_request(project, store, "digits", version, "approve", "bob", WHY)
 
 
+def test_a_refusal_for_many_reasons_is_told_in_short(
+    project: Project, store: Store, waiting: str, made: Callable[[str], str]
+) -> None:
+    version = made("worse")
+    reasons = "; ".join(f"forgets_no_digit: the error on label {label} is too large" for label in range(40))
+    promotion.record_decision(store, Decision("refusal", "digits", version, "ada", reasons, {"sha256": "9" * 64}))
+    with pytest.raises(GateError, match=r"forgets_no_digit: .* \.\.\.; all of it: `ae history digits --full`$") as refused:
+        decide_request(project, store, "digits", version, "approve", "bob", WHY)
+    assert len(str(refused.value)) < 350
+
+
 def test_a_request_that_a_later_refusal_overtook_is_withdrawn(project: Project, store: Store, waiting: str) -> None:
     promotion.record_decision(store, Decision("refusal", "digits", "2", "ada", "the gate is stricter now", {"sha256": "8" * 64}))
     approval.withdraw_request(store, "digits", "2")

@@ -161,9 +161,16 @@ def test_a_head_of_other_recipes_or_none_is_told(
     decided: Store, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AE_LEDGER_HEAD", str(tmp_path / "absent"))
-    with pytest.raises(DataError, match=r"absent cannot be read .*expected a file that `ae ledger head > FILE` wrote"):
+    with pytest.raises(DataError, match=r"there is no file .*absent; expected a file that `ae ledger head > FILE` wrote"):
         read_anchor(project, "digits")
-    (tmp_path / "absent").touch()
+    (tmp_path / "absent").mkdir()
+    with pytest.raises(DataError, match=r"absent cannot be read \(Is a directory\); expected a file that"):
+        read_anchor(project, "digits")
+    (tmp_path / "absent").rmdir()
+    (tmp_path / "absent").write_bytes(b"\xff\xfe")
+    with pytest.raises(DataError, match="absent holds no text but other bytes"):
+        read_anchor(project, "digits")
+    (tmp_path / "absent").write_bytes(b"")
     with pytest.raises(DataError, match="holds no head of digits, but of none"):
         read_anchor(project, "digits")
 

@@ -75,6 +75,16 @@ def test_a_run_carries_what_it_was_given(store: Store, start: Callable[[], str],
     assert "c" * 64 in run.inputs.dataset_inputs[0].dataset.profile
 
 
+def test_the_columns_of_a_wide_table_are_logged_as_far_as_mlflow_takes_them(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_id = store.start_run("digits", {}, {"columns": "sensor, " * 2000}, DATASET)
+    logged = store.client.get_run(run_id).data.params["columns"]
+    assert len(logged) == 6000
+    assert logged.endswith("sens ...")
+    assert "truncated" not in caplog.text
+
+
 def test_the_experiment_opens_with_runs_and_metrics_and_no_empty_one_stands_beside_it(
     store: Store, start: Callable[[], str]
 ) -> None:

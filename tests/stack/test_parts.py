@@ -19,6 +19,7 @@ from checkout import wait_for
 from local_receivers import name_webhook, notices_of, receiver
 
 from aeops.cli.main import build_parser, main
+from aeops.cli.status import describe_missing_runs
 from aeops.cli.up import requested_settings
 from aeops.errors import InfrastructureError, UsageError
 from aeops.files import write_json
@@ -446,3 +447,12 @@ def test_a_lost_connection_is_logged_in_one_line_with_its_reason(logged: Callabl
 
 def test_any_other_error_keeps_its_traceback(logged: Callable[[BaseException], str]) -> None:
     assert "FileNotFoundError: no such file" in logged(FileNotFoundError("no such file"))
+
+
+def test_without_a_stack_the_status_says_where_the_runs_stand(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status"]) == 0
+    printed = capsys.readouterr().out
+    assert "unknown" not in printed
+    assert "runs: Prefect has them, and it does not run: `ae runs` lists those that are recorded in MLflow" in printed
+    assert "next runs: none while the stack does not run: `ae up` starts it with the schedules" in printed
+    assert "see .ae/logs/prefect.log" in describe_missing_runs("runs", is_started=True)

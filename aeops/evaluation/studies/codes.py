@@ -26,7 +26,7 @@ EPOCHS = 200  # of UMAP's layout: its own choice for small sets, 500, takes twic
 
 CodeVectors = np.ndarray  # (n, size)
 
-METHOD_NAMES = {"model": "autoencoder", "pca": "PCA", "umap": "UMAP"}
+METHOD_NAMES = {"model": "model", "pca": "PCA", "umap": "UMAP"}
 
 
 def run_codes_study(spec: CodesStudy, context: EvaluationContext, figures: Path) -> StudyResult:

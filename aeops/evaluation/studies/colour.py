@@ -21,7 +21,7 @@ STRIP_SAMPLES = 8  # images in the strips: more would make a large file
 
 RgbImages = np.ndarray  # (n, c, h, w), values in [0, 1]
 
-VARIANT_NAMES = {"grey": "grey as given", "mean": "grey and the mean colour", "model": "autoencoder", "true": "true"}
+VARIANT_NAMES = {"grey": "grey as given", "mean": "grey and the mean colour", "model": "model", "true": "true"}
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def _colour_result(errors: dict[str, ColourErrors], rows: int) -> StudyResult:
         f"chroma {format_number(model.chroma, 1)} beside {format_number(truth.chroma, 1)}.",
         head=["", "PSNR (dB)", "distance in a*, b*", "chroma"],
         rows=list(starmap(_colour_row, errors.items())),
-        figures=[("colour_strips.svg", "Test images: grey as given, with the colours that the autoencoder makes, and true.")],
+        figures=[("colour_strips.svg", "Test images: grey as given, with the colours that the model makes, and true.")],
         metrics=metrics | {"true": {"chroma": truth.chroma}, "gain_db": gain, "ab_gain": ab_gain},
         note=f"{rows:,} normal test images. Chroma: how far a pixel is from grey. The mean colour is what red, green and blue "
         "are above grey on average in training images. Squared error asks for the mean of all colours that a pixel might have, "

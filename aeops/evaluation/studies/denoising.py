@@ -31,11 +31,12 @@ FlatSamples = np.ndarray  # (n, numbers in a sample), values in [0, 1]
 LinearFilter = Callable[[FlatSamples], FlatSamples]
 Quality = dict[str, float | None]  # mse, psnr and ssim
 
+MODEL_NAME = "model"
 METRIC_NAMES = {
     "noisy": "noisy",
     "Wiener filter": "wiener",
     "linear MMSE filter": "linear",
-    "autoencoder": "model",
+    MODEL_NAME: "model",
     "clean": "clean",
 }
 
@@ -57,7 +58,7 @@ def run_denoising_study(spec: DenoisingStudy, context: EvaluationContext, figure
         "noisy": noisy_samples,
         "Wiener filter": wiener_filter(noisy_samples),
         "linear MMSE filter": mmse_filter(noisy_samples),
-        "autoencoder": _flatten(context.reconstructions[normal]),
+        MODEL_NAME: _flatten(context.reconstructions[normal]),
     }
     quality = {}
     for name, samples in outputs.items():
@@ -69,7 +70,7 @@ def run_denoising_study(spec: DenoisingStudy, context: EvaluationContext, figure
     strips = {
         "noisy": noisy_samples,
         "linear": outputs["linear MMSE filter"],
-        "autoencoder": outputs["autoencoder"],
+        MODEL_NAME: outputs[MODEL_NAME],
         "clean": clean_samples,
     }
     for name, samples in strips.items():
@@ -80,10 +81,10 @@ def run_denoising_study(spec: DenoisingStudy, context: EvaluationContext, figure
 
 def _denoising_result(deviation: float, quality: dict[str, Quality], accuracy_values: dict[str, float], rows: int) -> StudyResult:
     best_filter = max(_psnr_value(quality["Wiener filter"]), _psnr_value(quality["linear MMSE filter"]))
-    gain = _psnr_value(quality["autoencoder"]) - best_filter
+    gain = _psnr_value(quality[MODEL_NAME]) - best_filter
     direction = "better" if gain >= 0 else "worse"
     lead = (
-        f"Gaussian noise of deviation {deviation:g}, clipped to [0, 1]: the autoencoder is {abs(gain):.2f} dB "
+        f"Gaussian noise of deviation {deviation:g}, clipped to [0, 1]: the model is {abs(gain):.2f} dB "
         f"{direction} than the better linear filter."
     )
     note = (
@@ -97,7 +98,7 @@ def _denoising_result(deviation: float, quality: dict[str, Quality], accuracy_va
     head = ["", "PSNR (dB)", "SSIM"]
     if accuracy_values:
         lead += f" A classifier of clean samples reads {format_share(accuracy_values['noisy'])} of the noisy ones, "
-        lead += f"{format_share(accuracy_values['autoencoder'])} of the denoised and "
+        lead += f"{format_share(accuracy_values[MODEL_NAME])} of the denoised and "
         lead += f"{format_share(accuracy_values['clean'])} of the clean."
         note += " The classifier never saw a noisy or a denoised sample."
         table.append(["clean", "", ""])
@@ -109,7 +110,7 @@ def _denoising_result(deviation: float, quality: dict[str, Quality], accuracy_va
         lead=lead,
         head=head,
         rows=table,
-        figures=[(STRIPS_FILE, "Test samples: noisy as given, by the linear filter, by the autoencoder, and clean.")],
+        figures=[(STRIPS_FILE, "Test samples: noisy as given, by the linear filter, by the model, and clean.")],
         metrics=_denoising_metrics(quality, accuracy_values) | {"deviation": deviation, "gain_db": gain},
         note=note,
     )

@@ -31,7 +31,7 @@ ALL_KINDS = "all"
 PageImages = np.ndarray  # (n, h, w), values in [0, 1]
 ErrorRates = dict[str, dict[str, float | None]]  # of each variant, for each kind of noise
 
-VARIANT_TITLES = {"noisy": "noisy", "threshold": "threshold on the background", "model": "autoencoder"}
+VARIANT_TITLES = {"noisy": "noisy", "threshold": "threshold on the background", "model": "model"}
 STRIP_TITLES = ("noisy", "threshold", "model", "clean")
 
 
@@ -300,7 +300,7 @@ def _crop_caption(kind: str) -> str:
     page = "a test page"
     if kind != ALL_KINDS:
         page += f" with noise {kind}"
-    return f"Where {page} is noisiest: as given, by a threshold on the background, by the autoencoder, and clean."
+    return f"Where {page} is noisiest: as given, by a threshold on the background, by the model, and clean."
 
 
 def _documents_metrics(errors: dict[str, dict[str, float]], error_rates: ErrorRates, count: int) -> dict[str, Any]:

@@ -112,7 +112,7 @@ def _harmonic_mean(a: float, b: float) -> float:
 def _edges_result(
     edge_agreements: dict[str, EdgeAgreement], thresholds: dict[str, float], rows: int, train_rows: int
 ) -> StudyResult:
-    names = {"model": "autoencoder", "sobel": "Sobel with a threshold"}
+    names = {"model": "model", "sobel": "Sobel with a threshold"}
     model, sobel_agreement = edge_agreements["model"], edge_agreements["sobel"]
     table, metrics = [], {}
     for name, agreement in edge_agreements.items():
@@ -122,11 +122,11 @@ def _edges_result(
     lead_metric: dict[str, Any] = {"lead": model.f1 - sobel_agreement.f1}
     return StudyResult(
         title="Edges",
-        lead=f"The edges that the autoencoder draws have an F1 of {format_number(model.f1)} against Canny's, those of a "
+        lead=f"The edges that the model draws have an F1 of {format_number(model.f1)} against Canny's, those of a "
         f"threshold on Sobel's gradient {format_number(sobel_agreement.f1)}.",
         head=["", "F1", "precision", "recall", "F1, one pixel off allowed", "threshold"],
         rows=table,
-        figures=[("edges_strips.svg", "Test images, their edges by Canny, by the autoencoder and by Sobel's gradient.")],
+        figures=[("edges_strips.svg", "Test images, their edges by Canny, by the model and by Sobel's gradient.")],
         metrics=metrics | lead_metric,
         note=f"All pixels of {rows:,} normal test images. Both thresholds are those of the largest F1 on {train_rows:,} training "
         "images; the same ones are used where a pixel may be one off.",

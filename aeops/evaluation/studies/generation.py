@@ -96,7 +96,7 @@ def _generation_result(
         f"{direction} that of probabilistic PCA of the same size; {model.active_units} of {size} "
         "numbers of the code carry something.",
         head=["", "ELBO (nats a sample)", "likelihood", "KL", "active units"],
-        rows=[_bound_row("autoencoder", model, size), _bound_row(f"probabilistic PCA-{size}", pca, size)],
+        rows=[_bound_row("model", model, size), _bound_row(f"probabilistic PCA-{size}", pca, size)],
         figures=[
             ("generation_autoencoder.svg", f"{spec.samples} draws from N(0, I), decoded."),
             ("generation_pca.svg", "The same draws by PCA, as a Gaussian with the variances of its codes."),

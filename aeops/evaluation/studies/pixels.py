@@ -104,7 +104,7 @@ def draw_overlays(
     """Draw images, their masks, and the maps of the model and of one baseline over them."""
     images = to_rgb(context.data.scale(context.inputs[rows]))
     strips = {"image": images, "mask": tint(images, masks[rows].astype(np.float64) * 0.6, MASK_COLOUR)}
-    shown = {"autoencoder": MODEL_DETECTOR} | ({} if baseline is None else {DETECTOR_STYLES[baseline].name: baseline})
+    shown = {"model": MODEL_DETECTOR} | ({} if baseline is None else {DETECTOR_STYLES[baseline].name: baseline})
     for title, name in shown.items():
         low, high = np.quantile(maps[name], (DISPLAY_LOW, DISPLAY_HIGH))
         opacity = ((maps[name][rows] - low) / max(high - low, 1e-12)).clip(0, 1)
@@ -128,7 +128,7 @@ def tint(images: np.ndarray, opacity: np.ndarray, colour: tuple[float, float, fl
 
 def _caption(baseline: str | None) -> str:
     beside = "" if baseline is None else f", and of the best baseline ({DETECTOR_STYLES[baseline].name})"
-    return f"Test images with a defect, their masks, and the map of the autoencoder{beside}, each from its own 90 % quantile on."
+    return f"Test images with a defect, their masks, and the map of the model{beside}, each from its own 90 % quantile on."
 
 
 # ---------------------------------------------------------------- the result
@@ -169,7 +169,7 @@ def _lead(measured: Mapping[str, dict[str, float | None]], baseline: str | None)
 
 def _lead_sentence(measured: Mapping[str, dict[str, float | None]], baseline: str | None) -> str:
     model = measured[MODEL_DETECTOR]
-    sentence = f"The map of the autoencoder has an AUPRO of {_number(model['aupro'])} and an AUROC of pixels of "
+    sentence = f"The map of the model has an AUPRO of {_number(model['aupro'])} and an AUROC of pixels of "
     sentence += _number(model["pixel_auroc"])
     if baseline is not None:
         best = measured[baseline]
@@ -184,7 +184,7 @@ def _note(spec: PixelsStudy, counts: Mapping[str, Any], has_pixel_map: bool) -> 
     note = (
         f"{counts['regions']:,} defect regions in {counts['images']:,} test images; {counts['defect_share']:.2%} of the pixels "
         f"are marked. AUPRO: mean overlap with the regions over false-positive rates up to {limit:g}; a constant map has "
-        f"{limit / 2:g}. The autoencoder's map is {own_map}; a baseline's is the terms of its own distance, with the same blur "
+        f"{limit / 2:g}. The model's map is {own_map}; a baseline's is the terms of its own distance, with the same blur "
         f"and energy. All maps are smoothed by {spec.blur:g} pixels. Nothing else reads the masks."
     )
     if counts["without_mask"]:

@@ -44,7 +44,7 @@ FIRST_SENTENCES = "first"  # a summary that is the document's beginning: no vect
 # which live in the few directions that vary most. A baseline counts in its better form.
 MODEL_IS_WHITENED = {"spearman": True, "topics": False, "rouge1": True}
 METHOD_TITLES = {
-    "model": "autoencoder",
+    "model": "model",
     "untrained": "the same, untrained",
     "tfidf": "TF-IDF of words",
     "tfidf_tokens": "TF-IDF of the same tokens",
