@@ -249,6 +249,6 @@ def _training_key(
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "device": str(trainer.strategy.root_device),
         "precision": trainer.precision,
-        "steps": "manual",  # Lightning does not go on from a checkpoint of an older version, in which it took the steps itself
+        "steps": "an epoch at once",  # Lightning does not go on from a checkpoint that counts other batches
         "trail": WEIGHT_HASH_FILE,  # a checkpoint of an older version, without a log beside it, would end in half a log
     }
