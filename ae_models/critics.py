@@ -1,7 +1,7 @@
 """Critics: networks that are trained against the autoencoder.
 
-Each module but `NoCritic` adds one number to the loss: its own loss, on detached inputs, and the autoencoder's share, with the critic's own
-parameters detached. So one optimiser and one backward pass train both at once, each on its own number alone.
+Each module but `NoCritic` adds one number to the loss: its own loss, on detached inputs, and the autoencoder's share, with the
+critic's own parameters detached. So one optimiser and one backward pass train both at once, each on its own number alone.
 """
 
 from collections.abc import Callable

@@ -111,7 +111,8 @@ class AutoencoderModule(pl.LightningModule):
     def samples_in(self, step_of_epoch: int) -> int:
         """Return the samples that a step trains on, counted once for each member."""
         rows = self._rows_of(step_of_epoch)
-        return (rows.stop - rows.start) * self.spec.members
+        samples: int = (rows.stop - rows.start) * self.spec.members
+        return samples
 
     def on_train_start(self) -> None:
         self.steps_done = self.current_epoch * self.steps_per_epoch

@@ -16,8 +16,8 @@ same number of threads, without augmentation. What differs is what each is about
 - captured loop (on a GPU): that loop, its step one CUDA graph; a smaller last batch is left out.
 
 `ours_over_loop` compares whole trainings with bare steps, `steps_over_loop` steps with steps, and `ours_over_validating_loop`
-trainings with trainings. They take turns; medians over the turns, after one turn unmeasured. On a GPU: `--device cuda --batch 512 --samples 60000`, or all
-that is to be measured there by benchmarks/gpu_job.py.
+trainings with trainings. They take turns; medians over the turns, after one turn unmeasured. On a GPU:
+`--device cuda --batch 512 --samples 60000`, or all that is to be measured there by benchmarks/gpu_job.py.
 """
 
 import argparse
