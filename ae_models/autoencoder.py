@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ae_models.bottlenecks import BOTTLENECKS
 from ae_models.corruptions import CORRUPTIONS
-from ae_models.critics import CRITICS
+from ae_models.critics import CRITICS, NoCritic
 from ae_models.decoders import DECODERS
 from ae_models.encoder_interface import EncoderModule
 from ae_models.encoders import ENCODERS
@@ -206,7 +206,10 @@ class Autoencoder(nn.Module):
         h = self.encode(inputs)
         z = self.bottleneck(h)
         outputs = self.decode(z)
-        penalty_scale = math.prod(self.output_shape) if self._loss_is_mean else 1
-        critic_loss = self.critic.loss(inputs, self.compare.activate(outputs), z, target)
-        loss: Tensor = self.compare(outputs, target) + self.bottleneck.penalty(h, z, inputs) / penalty_scale + critic_loss
+        loss: Tensor = self.compare(outputs, target)
+        if self.bottleneck.has_penalty:
+            penalty_scale = math.prod(self.output_shape) if self._loss_is_mean else 1
+            loss = loss + self.bottleneck.penalty(h, z, inputs) / penalty_scale
+        if not isinstance(self.critic, NoCritic):
+            loss = loss + self.critic.loss(inputs, self.compare.activate(outputs), z, target)
         return loss

@@ -53,6 +53,11 @@ class Bottleneck(nn.Module):
         """Return z (n, size). Only in training may it draw from torch's global generator, or learn."""
         return self.to_code(h)
 
+    @property
+    def has_penalty(self) -> bool:
+        """Whether the kind has a `penalty` of its own; a step does without it where there is none."""
+        return type(self).penalty is not Bottleneck.penalty
+
     def penalty(self, h: Tensor, z: Tensor, x: Tensor) -> Tensor:
         """Return the bottleneck's share of the loss, weight included: summed over a sample's numbers, averaged over the batch.
 

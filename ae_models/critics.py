@@ -1,7 +1,7 @@
 """Critics: networks that are trained against the autoencoder.
 
-Each module adds one number to the loss: its own loss, on detached inputs, and the autoencoder's share, with the critic's own
-parameters detached. So one optimiser and one backward pass train both at once, each on its own number alone.
+Each module but `NoCritic` adds one number to the loss: its own loss, on detached inputs, and the autoencoder's share, with the
+critic's own parameters detached. So one optimiser and one backward pass train both at once, each on its own number alone.
 """
 
 from collections.abc import Callable
@@ -19,13 +19,10 @@ MakeEncoder = Callable[[tuple[int, ...], int], nn.Module]  # (input shape, outpu
 
 
 class NoCritic(nn.Module):
-    """Adds 0."""
+    """Has no loss, and is not asked for one."""
 
     def __init__(self, make_encoder: MakeEncoder, input_shape: tuple[int, ...], size: int) -> None:
         super().__init__()
-
-    def loss(self, x: Tensor, y: Tensor, z: Tensor, target: Tensor) -> Tensor:
-        return z.new_zeros(())
 
     def reconstruction_code(self, y: Tensor) -> None:
         """Return None: there is no second encoder."""

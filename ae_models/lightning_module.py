@@ -1,5 +1,6 @@
 """Lightning module: connects the autoencoder, the optimiser and the samples. The computation itself stands elsewhere."""
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
 from ae_models.augmentations import AUGMENTATIONS
@@ -30,9 +32,6 @@ from ae_models.training_worker import ALONE, TrainingWorker, average_in_order
 from ae_models.trimming import kept_pair, trimmed_count
 
 __all__ = ["AutoencoderModule"]
-
-# Steps of the optimiser in one of Lightning's batches, whose hooks take some 0.3 ms. Their number changes no result.
-_STEPS_PER_BATCH = {"cpu": 8, "cuda": 64}
 
 
 class AutoencoderModule(pl.LightningModule):
@@ -99,21 +98,21 @@ class AutoencoderModule(pl.LightningModule):
 
     @property
     def steps_per_batch(self) -> int:
-        """Steps in one of Lightning's batches; of several workers one, as they exchange gradients in each."""
-        return 1 if self.worker.count > 1 else _STEPS_PER_BATCH.get(self.device.type, 1)
+        """Steps in one of Lightning's batches: an epoch's, as its hooks take some 0.5 ms. Their number changes no result.
+
+        Of several workers one, as they exchange gradients in each.
+        """
+        return 1 if self.worker.count > 1 else self.steps_per_epoch
 
     def train_dataloader(self) -> range:
         """Return the first step of each of Lightning's batches of an epoch; the samples are taken by `train_step`."""
         return range(0, self.steps_per_epoch, self.steps_per_batch)
 
-    def steps_until(self, batch_idx: int) -> int:
-        """Return the steps of an epoch up to the end of one of Lightning's batches."""
-        return min(self.steps_per_epoch, (batch_idx + 1) * self.steps_per_batch)
-
-    def samples_in(self, batch_idx: int) -> int:
-        """Return the samples that one of Lightning's batches trains on, counted once for each member."""
-        first = batch_idx * self.steps_per_batch * self.spec.batch
-        return (min(self.rows, self.steps_until(batch_idx) * self.spec.batch) - first) * self.spec.members
+    def samples_in(self, step_of_epoch: int) -> int:
+        """Return the samples that a step trains on, counted once for each member."""
+        rows = self._rows_of(step_of_epoch)
+        samples: int = (rows.stop - rows.start) * self.spec.members
+        return samples
 
     def on_train_start(self) -> None:
         self.steps_done = self.current_epoch * self.steps_per_epoch
@@ -136,8 +135,19 @@ class AutoencoderModule(pl.LightningModule):
                     self.captured.capture(index, self.orders[index, self._rows_of(step_of_epoch)])
 
     def training_step(self, batch: int, batch_idx: int) -> None:
-        for step_of_epoch in range(batch, self.steps_until(batch_idx)):
+        """Take the steps of one of Lightning's batches.
+
+        Args:
+            batch: the first of them.
+            batch_idx: not needed.
+
+        Raises:
+            SIGTERMException: the process is asked to end: at once, and not after the batch, where Lightning looks.
+        """
+        for step_of_epoch in range(batch, min(self.steps_per_epoch, batch + self.steps_per_batch)):
             self.train_step(step_of_epoch)
+            if self.worker.count == 1 and self.trainer.received_sigterm:
+                raise SIGTERMException
 
     def train_step(self, step_of_epoch: int) -> None:
         """Take a step of the optimiser with the samples whose turn it is."""
@@ -227,15 +237,19 @@ class AutoencoderModule(pl.LightningModule):
             targets.append(target)
         return self.stacked.losses(inputs, targets)
 
-    def _autocast(self) -> torch.autocast:
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Return Lightning's precision without its cache, which would keep the weights of the first of several steps."""
         device = self.device.type
-        is_enabled, precision = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
-        return torch.autocast(device, dtype=precision, enabled=is_enabled, cache_enabled=False)
+        if not torch.is_autocast_enabled(device):
+            return contextlib.nullcontext()
+        return torch.autocast(device, dtype=torch.get_autocast_dtype(device), cache_enabled=False)
 
     def _minimise(self, loss: Tensor) -> None:
-        with torch.autocast(self.device.type, enabled=False):
-            self.manual_backward(loss)
+        if self.worker.count > 1 or torch.is_autocast_enabled(self.device.type):
+            with torch.autocast(self.device.type, enabled=False):
+                self.manual_backward(loss)
+        else:  # Lightning's way does the same, and calls hooks that nothing here uses
+            loss.backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()
 
     @property

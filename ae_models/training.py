@@ -15,7 +15,7 @@ import torch
 
 from ae_models.autoencoder import Autoencoder
 from ae_models.available_memory import fits_in_memory
-from ae_models.checkpoint import CHECKPOINT_FILE, CheckpointCallback, find_checkpoint, remove_checkpoint
+from ae_models.checkpoint import CHECKPOINT_FILE, CheckpointCallback, LocalCheckpointIO, find_checkpoint, remove_checkpoint
 from ae_models.data_loading import iterate_batches
 from ae_models.encoders import TokenEncoder
 from ae_models.ensemble import build_autoencoder
@@ -201,7 +201,7 @@ def _make_trainer(worker: TrainingWorker, spec: TrainSpec, checkpoints: Path, pr
         accelerator=spec.accelerator,
         devices=worker.devices,
         strategy=worker.strategy,
-        plugins=list(worker.plugins),
+        plugins=[*worker.plugins, LocalCheckpointIO()],
         precision=_choose_precision(spec),  # type: ignore[arg-type]
         deterministic=True,
         callbacks=[*logs, CheckpointCallback(checkpoints, logs)],
@@ -249,6 +249,6 @@ def _training_key(
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "device": str(trainer.strategy.root_device),
         "precision": trainer.precision,
-        "steps": "manual",  # Lightning does not go on from a checkpoint of an older version, in which it took the steps itself
+        "steps": "an epoch at once",  # Lightning does not go on from a checkpoint that counts other batches
         "trail": WEIGHT_HASH_FILE,  # a checkpoint of an older version, without a log beside it, would end in half a log
     }

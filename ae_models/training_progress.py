@@ -4,6 +4,7 @@ import json
 import math
 import time
 from collections import deque
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,22 +55,18 @@ class ProgressCallback(pl.Callback):
         total, finished_samples = samples * pl_module.spec.total_epochs, samples * trainer.current_epoch
         is_hidden = None if self.show_bar else True  # None: hidden where stderr is no terminal
         self.bar = tqdm(total=total, initial=finished_samples, unit=" samples", unit_scale=True, disable=is_hidden, leave=False)
+        pl_module.step_observers.append(partial(self._observe, trainer, pl_module))
 
-    def on_train_batch_end(  # type: ignore[override]
-        self, trainer: pl.Trainer, pl_module: AutoencoderModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        if not pl_module.worker.is_first:
-            return
-        samples = pl_module.samples_in(batch_idx)
+    def _observe(self, trainer: pl.Trainer, pl_module: AutoencoderModule, step: int) -> None:
+        steps_of_epoch = step - trainer.current_epoch * pl_module.steps_per_epoch
+        samples = pl_module.samples_in(steps_of_epoch - 1)
         self.bar.update(samples)
         self.samples_done += samples
         now = time.monotonic()
         if now - self.batch_said_at >= _BATCH_SECONDS:
             self.batch_said_at = now
-            atomic_write(
-                self.batch_path,
-                json.dumps(self._describe_batch(trainer, pl_module.steps_until(batch_idx), pl_module.steps_per_epoch, now)),
-            )
+            place = self._describe_batch(trainer, steps_of_epoch, pl_module.steps_per_epoch, now)
+            atomic_write(self.batch_path, json.dumps(place))
 
     def _describe_batch(self, trainer: pl.Trainer, batch: int, batches: int, now: float) -> dict[str, float]:
         """Return the place of a batch, counted from 1, and the speed since this process started to train."""

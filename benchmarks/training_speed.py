@@ -5,22 +5,28 @@ same number of threads, without augmentation. What differs is what each is about
 
 - ours: `ae_models.training.train_autoencoder` as a run calls it, set-up, validation, progress file and checkpoints included;
   uint8 samples on the device, channels_last, fused Adam, deterministic; on a GPU, its steps are CUDA graphs.
+- steps: those of ours by Lightning's Trainer, without validation, progress file, log of hashes and checkpoints.
 - uncaptured (on a GPU): the same without graphs.
 - lightning: a Trainer and a module as the manuals write them, with Lightning's own defaults (progress bar, CSV logger,
   a checkpoint an epoch); DataLoader(TensorDataset of float32, shuffle) with its collate, plain Adam, the loss logged.
-- loop: a bare PyTorch loop on what ours computes with: uint8 samples, batches by index, channels_last, fused Adam. No
-  schedule, no validation, no checkpoint.
+- loop: a bare PyTorch loop on what ours computes with: uint8 samples, batches by index, channels_last, fused Adam, the same
+  learning rates. No validation, no checkpoint. Without the learning rates it learns only the mean image, and a step of such a
+  network takes some 0.3 ms less of 5.5 (one thread), so that it would be no measure of steps that learn.
+- validating loop: that loop, which does the same validation after each epoch and keeps the weights that were best in memory.
 - captured loop (on a GPU): that loop, its step one CUDA graph; a smaller last batch is left out.
 
-They take turns; medians over the turns, after one turn unmeasured. On a GPU: `--device cuda --batch 512 --samples 60000`, or all
-that is to be measured there by benchmarks/gpu_job.py.
+`ours_over_loop` compares whole trainings with bare steps, `steps_over_loop` steps with steps, and `ours_over_validating_loop`
+trainings with trainings. They take turns; medians over the turns, after one turn unmeasured. On a GPU:
+`--device cuda --batch 512 --samples 60000`, or all that is to be measured there by benchmarks/gpu_job.py.
 """
 
 import argparse
 import contextlib
+import copy
 import dataclasses
 import io
 import json
+import math
 import statistics
 import tempfile
 import time
@@ -38,6 +44,9 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from ae_models.autoencoder import Autoencoder
+from ae_models.ensemble import build_autoencoder
+from ae_models.lightning_module import AutoencoderModule
+from ae_models.optimisation import learning_rate_at, make_optimizer
 from ae_models.sample_sets import ArraySampleSet
 from ae_models.spec import FitSpec, NoAugmentationSpec
 from ae_models.training import train_autoencoder
@@ -82,6 +91,23 @@ def train_lightning(spec: FitSpec, samples: np.ndarray) -> None:
         trainer.fit(PlainModule(Autoencoder(spec.model, spec.input), spec.train.learning_rate), loader)
 
 
+def train_steps(spec: FitSpec, samples: np.ndarray) -> None:
+    autoencoder = build_autoencoder(spec.model, spec.input, spec.train.members, seed=spec.train.seed)
+    sample_set = ArraySampleSet(samples)
+    module = AutoencoderModule(autoencoder, spec.train, sample_set, ArraySampleSet(samples[:VALIDATION_SAMPLES]), resident=True)
+    trainer = pl.Trainer(
+        max_epochs=spec.train.epochs,
+        accelerator=spec.train.accelerator,
+        devices=1,
+        deterministic=True,
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+    )
+    trainer.fit(module)
+
+
 def train_uncaptured(spec: FitSpec, samples: np.ndarray) -> None:
     train_ours(dataclasses.replace(spec, train=dataclasses.replace(spec.train, capture="never")), samples)
 
@@ -98,15 +124,22 @@ class LoopStep:
         self.device = torch.device("cpu" if spec.train.accelerator == "cpu" else "cuda")
         self.autoencoder = Autoencoder(spec.model, spec.input).to(self.device)
         self.autoencoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        on_gpu = self.device.type == "cuda"
-        rate = spec.train.learning_rate
-        self.optimizer = torch.optim.Adam(self.autoencoder.parameters(), lr=rate, fused=True, capturable=on_gpu)
+        self.optimizer = make_optimizer(self.autoencoder.parameters(), self.device)
+        self.learning_rate: Tensor = self.optimizer.param_groups[0]["lr"]
+        self.peak, self.total_steps = spec.train.learning_rate, spec.train.epochs * math.ceil(len(samples) / spec.train.batch)
         self.data = torch.from_numpy(samples).to(self.device)
+        self.steps_done = 0
+        self.best_weights: dict[str, Tensor] = {}
 
     def orders(self, spec: FitSpec) -> Iterator[tuple[Tensor, ...]]:
         """Yield the batches of each epoch, by the indices of their samples."""
         for _ in range(spec.train.epochs):
             yield torch.split(torch.randperm(len(self.data), device=self.device), spec.train.batch)
+
+    def set_rate(self) -> None:
+        """Set the learning rate of the next step."""
+        self.learning_rate.fill_(learning_rate_at(self.peak, self.steps_done, self.total_steps))
+        self.steps_done += 1
 
     def take(self, batch: Tensor) -> None:
         x = (self.data[batch].float() / 255).contiguous(memory_format=torch.channels_last)
@@ -115,12 +148,32 @@ class LoopStep:
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
 
+    @torch.no_grad()
+    def validation_error(self) -> float:
+        x = self.data[:VALIDATION_SAMPLES].float() / 255
+        y = self.autoencoder.decode(self.autoencoder.encode(x)).clamp(0.0, 1.0)
+        return float(F.mse_loss(y, x))
+
 
 def train_loop(spec: FitSpec, samples: np.ndarray) -> None:
     step = LoopStep(spec, samples)
     for batches in step.orders(spec):
         for batch in batches:
+            step.set_rate()
             step.take(batch)
+
+
+def train_validating_loop(spec: FitSpec, samples: np.ndarray) -> None:
+    step = LoopStep(spec, samples)
+    least_error = math.inf
+    for batches in step.orders(spec):
+        for batch in batches:
+            step.set_rate()
+            step.take(batch)
+        error = step.validation_error()
+        if error < least_error:
+            least_error = error
+            step.best_weights = copy.deepcopy(step.autoencoder.state_dict())
 
 
 def train_captured_loop(spec: FitSpec, samples: np.ndarray) -> None:
@@ -138,12 +191,19 @@ def train_captured_loop(spec: FitSpec, samples: np.ndarray) -> None:
     for batches in step.orders(spec):
         for batch in batches:
             if len(batch) == len(indices):
+                step.set_rate()
                 indices.copy_(batch)
                 graph.replay()
 
 
 Training = Callable[[FitSpec, np.ndarray], None]
-TRAININGS: dict[str, Training] = {"ours": train_ours, "lightning": train_lightning, "loop": train_loop}
+TRAININGS: dict[str, Training] = {
+    "ours": train_ours,
+    "steps": train_steps,
+    "lightning": train_lightning,
+    "loop": train_loop,
+    "validating loop": train_validating_loop,
+}
 ON_GPU: dict[str, Training] = TRAININGS | {"uncaptured": train_uncaptured, "captured loop": train_captured_loop}
 
 
@@ -178,8 +238,17 @@ def build_record(speeds: dict[str, list[float]], spec: FitSpec, sample_count: in
         "setting": {"recipe": "digits", "samples": sample_count, "epochs": spec.train.epochs, "batch": spec.train.batch},
         "samples_per_second": {name: round(value) for name, value in medians.items()},
         "every_turn": {name: [round(value) for value in values] for name, values in speeds.items()},
-        "ratios": {f"ours_over_{name}": round(medians["ours"] / median, 2) for name, median in medians.items() if name != "ours"},
+        "ratios": compare_medians(medians),
     }
+
+
+def compare_medians(medians: dict[str, float]) -> dict[str, float]:
+    """Return the ratios of samples per second: of ours over each other training, and of the steps alone over the loop."""
+    ratios = {}
+    for name, median in medians.items():
+        if name not in ("ours", "steps"):
+            ratios["ours_over_" + name.replace(" ", "_")] = round(medians["ours"] / median, 2)
+    return ratios | {"steps_over_loop": round(medians["steps"] / medians["loop"], 2)}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

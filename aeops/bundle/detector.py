@@ -23,7 +23,8 @@ import numpy as np
 from ae_models.checksums import VerifiedBundle
 from ae_models.errors import BundleError
 from ae_models.mappings import drop_keys, select_keys
-from ae_models.names import names_in, names_of
+from ae_models.names import names_in, names_not_in
+from ae_models.onnx_outputs import keep_outputs, list_outputs
 from ae_models.onnx_runtime import onnxruntime
 from aeops.errors import DataError
 from aeops.kinds.flags import INFINITE, MISSING, OUT_OF_RANGE, REFUSED, UNEXPECTED, UNKNOWN_CATEGORY, describe_flags
@@ -85,7 +86,11 @@ class Detector:
         self.low, self.high = self.spec.low, self.spec.high
         self._encoder = self.data_kind.open_encoder(self._read_file, self.spec)
         self._is_small = self.data_kind.FIXED_SHAPE and math.prod(self.shape) <= SMALL_SAMPLE_VALUES
-        self._model = OnnxNetwork(self._read_file("model.onnx"), self._is_small, cores)
+        self._cores = cores
+        model = self._read_file("model.onnx")
+        self._model_outputs = list_outputs(model)
+        # Most requests ask for the score alone, which often needs no decoder, and sometimes no network at all.
+        self._score_network = OnnxNetwork(keep_outputs(model, SCORE_NAMES), self._is_small, cores)
 
     def _read_file(self, name: str) -> bytes:
         try:
@@ -185,7 +190,7 @@ class Detector:
         """Return the names of the model's outputs that are needed, those of an explanation among them."""
         names = output_names(reconstruction, code)
         if explanation:
-            names += names_in(EXPLANATION_NAMES, self._model.output_names)
+            names += names_in(EXPLANATION_NAMES, self._model_outputs)
         return names
 
     def _block_slices(self, batch: np.ndarray) -> Iterator[slice]:
@@ -201,8 +206,9 @@ class Detector:
 
     def _run_model(self, blocks: Iterable[CheckedSamples], names: list[str]) -> dict[str, np.ndarray]:
         results, block_flags = [], []
+        network = self._whole_network if names_not_in(names, SCORE_NAMES) else self._score_network
         for block in blocks:
-            results += self._model.run(names, {"input": block.model_input})
+            results += network.run(names, {"input": block.model_input})
             block_flags.append(block.flags)
         columns = dict(zip(names, map(np.concatenate, zip(*results, strict=True)), strict=True))
         outputs = select_keys(columns, SCORE_NAMES)
@@ -248,6 +254,11 @@ class Detector:
             for [part] in self._decoder_network.run(["reconstruction"], {"code": block}):
                 parts.append(part)
         return self.decode_outputs(np.concatenate(parts))
+
+    @cached_property
+    def _whole_network(self) -> "OnnxNetwork":
+        """The network with all its outputs, opened when more than the score is asked for; its scores have the same bits."""
+        return OnnxNetwork(self._read_file("model.onnx"), self._is_small, self._cores)
 
     @cached_property
     def _decoder_network(self) -> "OnnxNetwork":
@@ -328,12 +339,12 @@ class Detector:
     @property
     def has_bank(self) -> bool:
         """Whether the score compares samples with a bank of normal ones, so that the nearest is known."""
-        return "nearest" in self._model.output_names
+        return "nearest" in self._model_outputs
 
     @property
     def has_pixel_map(self) -> bool:
         """Whether the score has a map of anomaly, as that of patches has."""
-        return "pixel_map" in self._model.output_names
+        return "pixel_map" in self._model_outputs
 
     @property
     def explained_values(self) -> int:
@@ -406,7 +417,6 @@ class OnnxNetwork:
         """
         cores = cores or usable_cores()
         self._session = open_session(model, cores)
-        self.output_names = names_of(self._session.get_outputs())
         self._single_thread_session, self._threads = None, None
         if is_small and self._session.get_providers()[0] == "CPUExecutionProvider":
             self._single_thread_session = open_session(model, 1)

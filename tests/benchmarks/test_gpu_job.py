@@ -17,7 +17,7 @@ def test_it_writes_what_each_part_measured(tmp_path: Path) -> None:
     assert record["bits"]["passed"]
     speed = record["speed at a batch of 32"]
     assert speed["setting"] == {"recipe": "digits", "samples": 64, "epochs": 1, "batch": 32}
-    assert set(speed["samples_per_second"]) == {"ours", "lightning", "loop"}
+    assert set(speed["samples_per_second"]) == {"ours", "steps", "lightning", "loop", "validating loop"}
 
 
 def test_what_a_failed_part_said_is_written_and_its_status_is_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

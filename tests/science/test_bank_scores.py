@@ -17,6 +17,7 @@ from ae_models.bank_scores import KnnScore, LocalHullScore, choose_k_centres, so
 from ae_models.bundle import load_bundle
 from ae_models.calibration import calibrate
 from ae_models.errors import SpecError
+from ae_models.onnx_outputs import keep_outputs
 from ae_models.orientations import OrientationHistograms
 from ae_models.sample_sets import ArraySampleSet, SampleRoles
 from ae_models.score_interface import ENERGY_FLOOR
@@ -320,10 +321,15 @@ def test_a_bundle_scores_as_its_graph_and_is_the_same_each_time(
     session = onnxruntime.InferenceSession(str(tmp_path / "bundle" / "model.onnx"), providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     assert names[5:] == (["nearest", "pixel_map"] if score.space == "orientations" else ["nearest"])
+    score_alone = keep_outputs((tmp_path / "bundle" / "model.onnx").read_bytes(), names[:3])
+    score_session = onnxruntime.InferenceSession(score_alone, providers=["CPUExecutionProvider"])
     for rows in (1, 70):
         raw = digits[384 : 384 + rows].astype(np.float32)
         expected = dict(zip(names, loaded.scorer(torch.from_numpy(raw)), strict=True))
-        for name, values in zip(names, session.run(None, {"input": raw}), strict=True):
+        answers = session.run(None, {"input": raw})
+        for values, values_alone in zip(answers[:3], score_session.run(names[:3], {"input": raw}), strict=True):
+            np.testing.assert_array_equal(values, values_alone)
+        for name, values in zip(names, answers, strict=True):
             if name == "p_value":  # a rank, which a rounding may change by one
                 continue
             np.testing.assert_allclose(values, expected[name].detach().numpy(), atol=1e-3)

@@ -59,9 +59,8 @@ def discriminator_loss(real: np.ndarray, critic: np.ndarray) -> float:
 # ---------------------------------------------------------------- numbers
 
 
-def test_nobody_adds_nothing_and_learns_nothing(batch: dict[str, torch.Tensor]) -> None:
+def test_nobody_learns_nothing(batch: dict[str, torch.Tensor]) -> None:
     nobody = make_critic(NoCriticSpec())
-    assert float(nobody.loss(**batch)) == 0.0
     assert nobody.reconstruction_code(batch["y"]) is None
     assert list(nobody.parameters()) == []
 

@@ -252,14 +252,19 @@ def test_a_training_says_within_an_epoch_where_it_is(spec: FitSpec, tmp_path: Pa
         Autoencoder(spec.model, spec.input), with_train(spec, epochs=4).train, samples, samples, resident=False
     )
     callback.on_train_start(trainer, module)  # type: ignore[arg-type]
-    callback.on_train_batch_end(trainer, module, None, 8, 1)  # type: ignore[arg-type]
+    module.steps_done = 10  # the first epoch's
+    for _ in range(3):
+        module.steps_done += 1
+        for observe in module.step_observers:
+            observe(module.steps_done)
     place = json.loads((tmp_path / BATCH_FILE).read_text(encoding="utf-8"))
     assert {name: place[name] for name in ("epoch", "epochs", "batch", "batches")} == {
         "epoch": 2,
         "epochs": 4,
-        "batch": 10,  # of the second of Lightning's batches, the last one
+        "batch": 3,
         "batches": 10,
     }
     assert place["samples_per_second"] > 0
+    assert callback.samples_done == 3 * 64
     callback.teardown(trainer, module, "fit")  # type: ignore[arg-type]
     assert not (tmp_path / BATCH_FILE).exists()

@@ -65,6 +65,13 @@ def test_what_was_not_asked_for_is_not_answered(detector: Detector, digits: np.n
     assert list(detector.score(digits[:3], code=True)) == ["score", "p_value", "is_anomaly", "flags", "code"]
 
 
+def test_scores_keep_their_bits_whatever_else_is_asked_for(detector: Detector, digits: np.ndarray) -> None:
+    samples = digits[: PART_ROWS + 5]
+    alone, with_others = detector.score(samples), detector.score(samples, reconstruction=True, code=True, explanation=True)
+    for name, values in alone.items():
+        np.testing.assert_array_equal(values, with_others[name], err_msg=name)
+
+
 def test_a_sample_scores_the_same_in_every_shape_it_may_come_in(detector: Detector, digits: np.ndarray) -> None:
     one = digits[0, 0]
     shapes = [one, one[None], one[None, None], one.tolist(), one.astype(np.float64)]
