@@ -41,6 +41,7 @@ from anomaly_tables import (
     TABLE_PROTOCOLS,
     list_table_tasks,
     measure_tables,
+    summary_row,
     read_table_cells,
     summarize_tables,
     tables_section,
@@ -62,7 +63,7 @@ from aeops.project import find_project
 from aeops.recipe.reader import Recipe, read_recipe
 from aeops.report.model_card import markdown_table
 
-RECORD, PAGE = RECORDS / "anomaly.json", ROOT / "docs" / "detection.md"
+RECORD, PAGE, README = RECORDS / "anomaly.json", ROOT / "docs" / "detection.md", ROOT / "README.md"
 BEGIN, END = "<!-- anomaly detection: written by `make bench-anomaly` -->", "<!-- anomaly detection: end -->"
 MAX_ROWS = 20_000  # of a set of training samples, for every detector
 NORMAL_CLASS = 8  # of mnist-adversarial
@@ -390,7 +391,7 @@ def images_section(protocols: Mapping[str, Any]) -> str:
     """Return the table of the protocols about images."""
     rows = []
     for protocol, detectors in protocols.items():
-        best = max(detectors, key=lambda name: detectors[name]["auroc"]["mean"] or 0.0)
+        best = best_detector(detectors)
         for detector, summary in detectors.items():
             is_ours = "model_bytes" in summary
             verdicts = {}
@@ -411,6 +412,36 @@ def images_section(protocols: Mapping[str, Any]) -> str:
     return markdown_table(["protocol", "detector", "seeds", "AUROC", "caught at 1 %", "to train"], rows)
 
 
+def summary_section(record: Mapping[str, Any] | None) -> str:
+    """Return the section of the README: of each protocol our best detector beside the best of the others."""
+    if record is None:
+        return "Not measured yet: `make bench-anomaly`."
+    rows = []
+    for protocol, detectors in record["protocols"].items():
+        ours = best_detector({name: summary for name, summary in detectors.items() if "model_bytes" in summary})
+        other = best_detector({name: summary for name, summary in detectors.items() if "model_bytes" not in summary})
+        verdicts = {}
+        for measure in ("auroc", "caught"):
+            verdicts[measure] = verdict(find_target(protocol, measure, detectors), detectors[ours][measure])
+        name = protocol if ours == "plain" else f"{protocol}, {ours}"
+        auroc = figure_text(detectors[ours]["auroc"]) + verdicts["auroc"]
+        caught = figure_text(detectors[ours]["caught"], percent=True) + verdicts["caught"]
+        rows.append([name, auroc, caught, f"{other} {figure_text(detectors[other]['auroc'])}"])
+    if "tables" in record:
+        rows.append(summary_row(record["tables"]["protocols"]))
+    return markdown_table(["protocol", "AUROC", "caught", "the best beside it"], rows)
+
+
+def best_detector(detectors: Mapping[str, Any]) -> str:
+    """Return the name of the detector with the highest mean AUROC."""
+    return max(detectors, key=lambda name: detectors[name]["auroc"]["mean"] or 0.0)
+
+
+def update_readme(text: str, record: Mapping[str, Any] | None) -> str:
+    """Return README.md with the section that quotes the record."""
+    return replace_section(text, BEGIN, END, summary_section(record), README.name)
+
+
 def update_page(text: str, record: Mapping[str, Any] | None) -> str:
     """Return docs/detection.md with the section that quotes the record."""
     return replace_section(text, BEGIN, END, table_section(record), PAGE.name)
@@ -429,7 +460,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--recipe", type=Path, default=ROOT / "recipes" / "digits.yaml", help="of the detector [%(default)s]")
     parser.add_argument("--cells", type=Path, help="folder of the cells [benchmarks/anomaly in the state folder]")
     parser.add_argument("--out", type=Path, default=RECORD, help="JSON to write [%(default)s]")
-    parser.add_argument("--tables-only", action="store_true", help="only write the record and docs/detection.md, from the cells")
+    parser.add_argument(
+        "--tables-only", action="store_true", help="only write record, docs/detection.md and README, from the cells"
+    )
     parser.add_argument("--detectors", nargs="+", choices=DETECTORS, default=list(DETECTORS), help="of tables [all]")
     parser.add_argument("--minutes", type=float, help="after which no further cell of a table is begun [no limit]")
     args = parser.parse_args(arguments)
@@ -454,6 +487,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     save_record(args.out, record)
     if args.out == RECORD:
         PAGE.write_text(update_page(PAGE.read_text(encoding="utf-8"), record), encoding="utf-8")
+        README.write_text(update_readme(README.read_text(encoding="utf-8"), record), encoding="utf-8")
 
 
 def run_image_protocols(args: argparse.Namespace, protocols: Sequence[str], folder: Path) -> dict[str, Any]:

@@ -19,14 +19,22 @@ import numpy as np
 from anomaly_cells import Cell, spread
 from benchmark_tools import find_file
 from scipy.stats import rankdata
-from table_detectors import DETECTORS, FittedDetector
+from table_detectors import DETECTORS, OWN_DETECTORS, FittedDetector
 
 from aeops.errors import DataError
 from aeops.evaluation.detection import measure_ranking
 from aeops.files import write_json
 from aeops.report.model_card import markdown_table
 
-__all__ = ["TABLE_PROTOCOLS", "list_table_tasks", "measure_tables", "read_table_cells", "summarize_tables", "tables_section"]
+__all__ = [
+    "TABLE_PROTOCOLS",
+    "list_table_tasks",
+    "measure_tables",
+    "read_table_cells",
+    "summarize_tables",
+    "summary_row",
+    "tables_section",
+]
 
 LEVELS = (0.01, 0.05, 0.1)  # of contamination
 CLEAN = "adbench-clean"
@@ -294,6 +302,17 @@ def tables_section(protocols: Mapping[str, Any]) -> str:
         levels = [f"{protocol.removeprefix('adbench-dirty ')} of {_task_count(found)} sets" for protocol, found in dirty.items()]
         sections.append(markdown_table(["adbench-dirty: AUROC / AP (lost)", *levels], rows))
     return "\n\n".join(sections)
+
+
+def summary_row(protocols: Mapping[str, Any]) -> list[str]:
+    """Return the README's row of clean tables: protocol, AUROC and share caught of our best detector, and the best of the others."""
+    ordered = _ordered(protocols[CLEAN])
+    own = [name in OWN_DETECTORS for name, _ in ordered]
+    (ours, summary), (other, beside) = ordered[own.index(True)], ordered[own.index(False)]
+    auroc, precision = (_hundredths(summary[measure]) for measure in TARGETS)
+    caught = f"{summary['caught']['mean']:.1%} at 10 %"
+    beside_figures = " / ".join(_hundredths(beside[measure]) for measure in TARGETS)
+    return [f"{CLEAN}, {ours}", f"{auroc} (average precision {precision})", caught, f"{other} {beside_figures}"]
 
 
 def _ordered(detectors: Mapping[str, Any]) -> list[tuple[str, Any]]:

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from aeops.evaluation.baselines import HULL_RIDGES, FittedBaselines, ResidualTreatment
 from aeops.recipe.metric_names import LOCAL_HULLS
 
-__all__ = ["DETECTORS", "FittedDetector", "TableDetector"]
+__all__ = ["DETECTORS", "OWN_DETECTORS", "FittedDetector", "TableDetector"]
 
 RATE = 0.1  # of false alarms: what PyOD's `contamination` is by default, and the smallest set has calibration rows enough
 HULL_NEIGHBOURS = 10
@@ -117,3 +117,4 @@ DETECTORS: dict[str, TableDetector] = {
     "PyOD VAE": pyod_detector("vae", "VAE", verbose=0),
     "PyOD DeepSVDD": pyod_detector("deep_svdd", "DeepSVDD", verbose=0),
 }
+OWN_DETECTORS = tuple(name for name in DETECTORS if name.split(",")[0].endswith("Detector"))

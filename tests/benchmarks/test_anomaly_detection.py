@@ -1,6 +1,7 @@
 """benchmarks/anomaly_detection.py at its smallest size, its tasks, and the part of docs/detection.md that quotes its record."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import anomaly_detection
@@ -94,9 +95,17 @@ def test_a_target_is_met_where_the_whole_interval_lies_above_it() -> None:
     assert anomaly_detection.find_target("digits", "caught", detectors) == 0.4
 
 
-def test_the_page_quotes_the_record() -> None:
-    text = anomaly_detection.PAGE.read_text(encoding="utf-8")
+@pytest.mark.parametrize(
+    ("file", "update"),
+    [
+        (anomaly_detection.PAGE, anomaly_detection.update_page),
+        (anomaly_detection.README, anomaly_detection.update_readme),
+    ],
+    ids=["page", "readme"],
+)
+def test_page_and_readme_quote_the_record(file: Path, update: Callable[[str, object], str]) -> None:
+    text = file.read_text(encoding="utf-8")
     record = None
     if anomaly_detection.RECORD.is_file():
         record = json.loads(anomaly_detection.RECORD.read_text(encoding="utf-8"))
-    assert anomaly_detection.update_page(text, record) == text
+    assert update(text, record) == text
