@@ -38,12 +38,13 @@ import anomaly_tiles
 import numpy as np
 from anomaly_cells import Cell, figure_text, spread
 from anomaly_tables import (
+    CLEAN,
     TABLE_PROTOCOLS,
     list_table_tasks,
     measure_tables,
-    summary_row,
     read_table_cells,
     summarize_tables,
+    summary_row,
     tables_section,
 )
 from benchmark_tools import RECORDS, ROOT, measurement_facts, mnist_digits, replace_section, save_record
@@ -427,7 +428,7 @@ def summary_section(record: Mapping[str, Any] | None) -> str:
         auroc = figure_text(detectors[ours]["auroc"]) + verdicts["auroc"]
         caught = figure_text(detectors[ours]["caught"], percent=True) + verdicts["caught"]
         rows.append([name, auroc, caught, f"{other} {figure_text(detectors[other]['auroc'])}"])
-    if "tables" in record:
+    if CLEAN in record.get("tables", {}).get("protocols", {}):
         rows.append(summary_row(record["tables"]["protocols"]))
     return markdown_table(["protocol", "AUROC", "caught", "the best beside it"], rows)
 

@@ -27,6 +27,7 @@ from aeops.files import write_json
 from aeops.report.model_card import markdown_table
 
 __all__ = [
+    "CLEAN",
     "TABLE_PROTOCOLS",
     "list_table_tasks",
     "measure_tables",
@@ -305,7 +306,7 @@ def tables_section(protocols: Mapping[str, Any]) -> str:
 
 
 def summary_row(protocols: Mapping[str, Any]) -> list[str]:
-    """Return the README's row of clean tables: protocol, AUROC and share caught of our best detector, and the best of the others."""
+    """Return the README's row of clean tables: our best detector, with AUROC and the share caught, and the best of the others."""
     ordered = _ordered(protocols[CLEAN])
     own = [name in OWN_DETECTORS for name, _ in ordered]
     (ours, summary), (other, beside) = ordered[own.index(True)], ordered[own.index(False)]
