@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from ae_models.spec.messages import join_choices, suggest_match
 
 NUMBER_WORDS = {"int": "a whole number", "float": "a number"}  # types of arguments, as argparse names them
-# What others call a command: with `ae`, and what it is here.
+# Names that other tools have for a command -> the command here.
 OTHER_NAMES = {
     "train": "run",
     "evaluate": "run",
