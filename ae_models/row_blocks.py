@@ -60,5 +60,4 @@ def _single_threaded_operations() -> Iterator[int]:
     finally:
         with _lock:
             _threads_before.pop()
-            if not _threads_before:
-                torch.set_num_threads(threads)
+            torch.set_num_threads(threads)  # a part of the setting is this thread's own: also while other calls are under way

@@ -169,6 +169,7 @@ def test_onnx_computes_the_same_vectors(scaling: str, mixed_rows: np.ndarray, tm
     np.testing.assert_allclose(actual, vectors(preprocessing, mixed_rows), atol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 @pytest.mark.parametrize("scaling", ["quantile", "normal"])
 def test_the_graph_finds_the_places_of_repeated_values_by_sums_as_torch_does_by_search(scaling: str) -> None:
     rng = np.random.default_rng(0)
