@@ -1,6 +1,7 @@
 """Scores that compare a sample with its nearest normal samples. Each sample's work is a fixed number of steps in the graph."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Hashable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,17 +21,39 @@ from ae_models.tangents import tangent_vectors
 if TYPE_CHECKING:
     from ae_models.autoencoder import Autoencoder
 
-__all__ = ["KnnScore", "LocalHullScore", "choose_k_centres", "solve_by_conjugate_gradients"]
+__all__ = [
+    "BankScore",
+    "FoundRows",
+    "KnnScore",
+    "LocalHullScore",
+    "choose_k_centres",
+    "search_banks",
+    "solve_by_conjugate_gradients",
+]
 
 _K_CENTRE_CANDIDATES = 20_000  # rows among which k-centre chooses: its time grows with their number times the bank's
 # Relative: a direction in which codes vary less than this share of the mean is not stretched to the length of the others.
 _LEAST_VARIANCE = 1e-4
 _ROUNDING_VARIANCE = 1e-8  # of a code that does not depend on the sample: its last bits are no difference
 _SOLVER_STEPS = 12  # of conjugate gradients: with a ridge of 0.05 or more the residual's logarithm is right to 1e-3
+_SEARCHED_VALUES = 2**20  # products of samples and bank rows in memory at once: more of them leave the cache
+_LEAST_SEARCHED = 64  # samples at once, so that the bank is not read too often
 _TINY = 1e-20  # keeps a division by the squared norm of a zero vector finite
 
 
-class _BankScore(Score):
+class FoundRows(NamedTuple):
+    """What a search in a bank found, in one of its views.
+
+    Attributes:
+        compared: the samples' vectors as the bank has them, (n, numbers).
+        nearest: places of their nearest rows, (n, count), nearest first.
+    """
+
+    compared: Tensor
+    nearest: Tensor
+
+
+class BankScore(Score):
     """A score by the nearest rows of a bank of normal samples.
 
     Buffers: `bank` (views, rows, numbers), its rows as they are compared; `half_norms` (views, rows), half their squared norms;
@@ -67,13 +90,33 @@ class _BankScore(Score):
         assert self.histograms is not None, "a score of orientations is attached to its model before it is used"
         return self.histograms
 
+    @property
+    def bank_settings(self) -> Hashable:
+        """What decides the bank's rows: scores that have learnt of the same samples with the same ones have the same bank."""
+        return self.space, self.blur, self.pool, self.level, self.rows, self.coreset
+
+    @property
+    def searched_rows(self) -> int:
+        """How many nearest rows of each sample the score needs."""
+        return self.neighbours + self.left_out
+
     def forward(self, output: ModelOutput) -> Tensor:
-        scores = []
+        return self.score_found(self.search(output, self.searched_rows), output.inputs)
+
+    def search(self, output: ModelOutput, count: int) -> list[FoundRows]:
+        """Return the nearest rows of a batch, so many of each sample, by view."""
+        found = []
         for view, vectors in enumerate(self._views(output)):
             compared = self._as_compared(vectors, view)
-            nearest = self._nearest_rows(compared, view, self.neighbours + self.left_out)
-            neighbours = self.bank[view][nearest[:, self.left_out :]]
-            scores.append(torch.log(self.squared_distance(compared, neighbours, output.inputs) + ENERGY_FLOOR))
+            found.append(FoundRows(compared, self._nearest_rows(compared, view, count)))
+        return found
+
+    def score_found(self, found: Sequence[FoundRows], inputs: Tensor) -> Tensor:
+        """Return the scores of a batch (n, *input_shape) whose nearest rows are known, `searched_rows` or more: (n,)."""
+        scores = []
+        for view, (compared, nearest) in enumerate(found):
+            neighbours = self.bank[view][nearest[:, self.left_out : self.searched_rows]]
+            scores.append(torch.log(self.squared_distance(compared, neighbours, inputs) + ENERGY_FLOOR))
             if self.energy:
                 # Of what is compared: with the energy of the input before its blur, digits are ranked worse.
                 scores[-1] = scores[-1] - self.energy * log_energy(compared)
@@ -173,12 +216,39 @@ class _BankScore(Score):
 
     def _nearest_rows(self, vectors: Tensor, view: int, count: int) -> Tensor:
         """Return the places of the nearest rows, (n, count), nearest first."""
-        # x.b - |b|^2 / 2 falls as the distance grows. As one product with a bias, so that the graph holds the bank once.
-        closeness = F.linear(vectors, self.bank[view], -self.half_norms[view])
-        return closeness.topk(count, dim=1).indices
+        # x.b - |b|^2 / 2 falls as the distance grows.
+        bank, half_norms = self.bank[view], self.half_norms[view]
+        if torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]
+            # As one product with a bias, so that the graph holds the bank once.
+            closeness = F.linear(vectors, bank, -half_norms)
+            return closeness.topk(count, dim=1).indices
+        nearest = []
+        for block in torch.split(vectors, max(_LEAST_SEARCHED, _SEARCHED_VALUES // len(bank))):
+            closeness = block @ bank.T
+            closeness -= half_norms
+            nearest.append(closeness.topk(count, dim=1).indices)
+        return torch.cat(nearest)
 
 
-class KnnScore(_BankScore):
+def search_banks(scores: Sequence[Score], output: ModelOutput) -> dict[Hashable, list[FoundRows]]:
+    """Search each bank once for all scores that compare with it; return what was found by the settings of the bank.
+
+    Args:
+        scores: of one combination, so that they have learnt of the same samples; those without a bank are passed over.
+        output: of a batch.
+    """
+    by_settings: dict[Hashable, list[BankScore]] = {}
+    for score in scores:
+        if isinstance(score, BankScore):
+            by_settings.setdefault(score.bank_settings, []).append(score)
+    found = {}
+    for settings, alike in by_settings.items():
+        count = max(score.searched_rows for score in alike)
+        found[settings] = alike[0].search(output, count)
+    return found
+
+
+class KnnScore(BankScore):
     """log d^2 - energy log ||x||^2, with the distance d to the k-th nearest row of the bank (Ramaswamy et al. 2000).
 
     x is the blurred and pooled input, less a share of its level; its histograms of gradient orientations; or the code.
@@ -205,7 +275,7 @@ class KnnScore(_BankScore):
         return vectors - neighbours[:, 0]
 
 
-class LocalHullScore(_BankScore):
+class LocalHullScore(BankScore):
     """log ||r||^2 - energy log ||x||^2, with the residual r of x on the ridge-regularised affine hull of the nearest rows.
 
     With the mean m of the k rows and the matrix C of their differences to m, scaled so that its rows have a mean energy of one,

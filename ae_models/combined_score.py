@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from ae_models.bank_scores import KnnScore, LocalHullScore
+from ae_models.bank_scores import BankScore, KnnScore, LocalHullScore, search_banks
 from ae_models.ensemble_scores import DisagreementScore
 from ae_models.factory import build_part
 from ae_models.linear_scores import PcaResidualScore
@@ -92,9 +92,11 @@ class CombinedScore(Score):
         return torch.maximum(score, part_scores[:, floor_columns].mean(1)) if floor_columns else score
 
     def part_scores(self, output: ModelOutput) -> Tensor:
+        chosen = self._chosen_parts()
+        scores = _score_parts([part for _, part in chosen], output)
         standardised = []
-        for index, part in self._chosen_parts():
-            standardised.append((part(output) - self.median[index]) / self.spread[index])
+        for (index, _), score in zip(chosen, scores, strict=True):
+            standardised.append((score - self.median[index]) / self.spread[index])
         return torch.stack(standardised, 1)
 
     def part_names(self) -> tuple[str, ...]:
@@ -182,7 +184,7 @@ class CombinedScore(Score):
         """Return the score of each part, not standardised, (n, parts)."""
         batches = []
         for output in outputs:
-            batches.append(torch.stack([part(output) for part in self._all_parts()], 1))
+            batches.append(torch.stack(_score_parts(self._all_parts(), output), 1))
         scores: npt.NDArray[np.float32] = torch.cat(batches).numpy()
         return scores
 
@@ -211,6 +213,17 @@ class CombinedScore(Score):
             if part.bank_samples() is not None:
                 return part
         return None
+
+
+def _score_parts(parts: Sequence[Score], output: ModelOutput) -> list[Tensor]:
+    """Return the score of each part, (n,); parts that compare with the same bank share one search of it."""
+    found, scores = search_banks(parts, output), []
+    for part in parts:
+        if isinstance(part, BankScore):
+            scores.append(part.score_found(found[part.bank_settings], output.inputs))
+        else:
+            scores.append(part(output))
+    return scores
 
 
 def _floor_places(places: tuple[int, ...], floor: tuple[int, ...]) -> list[int]:

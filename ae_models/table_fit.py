@@ -31,6 +31,7 @@ from ae_models.export import AnomalyScorer
 from ae_models.factory import build_part
 from ae_models.mappings import drop_keys
 from ae_models.model_output import ModelOutput
+from ae_models.row_blocks import compute_by_blocks
 from ae_models.sample_sets import ArraySampleSet, SampleArray, samples_sha256
 from ae_models.score_interface import Score
 from ae_models.score_samples import ScoreSamples
@@ -67,7 +68,7 @@ __all__ = ["LEAST_ROWS", "TableModel", "TableSettings", "fit_table"]
 _LARGEST_SHARE = 0.9  # of rows that are set aside, or not learnt from
 LEAST_ROWS = 8  # of a fit: two to calibrate, two to standardise scores by, four to learn from
 _VALIDATION_SHARE = 0.1
-_SCORED_ROWS = 4096  # at once
+_SCORED_ROWS = 4096  # at once, by each thread
 _EXAMPLES = 64  # calibration rows on which ONNX is compared with torch
 _PRINCIPAL_NUMBERS = 16  # of the code of a detector without a trained network
 _PRINCIPAL_ROWS = 50_000  # from which components are computed
@@ -139,13 +140,12 @@ class TableModel:
         return copy.deepcopy(self.scorer).double()
 
     def score(self, rows: SampleArray) -> npt.NDArray[np.float64]:
-        """Return the scores of rows (n, columns), (n,): the higher, the more anomalous."""
-        scores = np.empty(len(rows))
-        with torch.inference_mode():
-            for first in range(0, len(rows), _SCORED_ROWS):
-                block = torch.from_numpy(np.ascontiguousarray(rows[first : first + _SCORED_ROWS], np.float64))
-                scores[first : first + len(block)] = self._precise.score_only(block).numpy()
-        return scores
+        """Return the scores of rows (n, columns), (n,): the higher, the more anomalous.
+
+        A call of more than 4,096 rows is computed in single precision, as a served bundle is; a shorter one in double precision.
+        """
+        scorer = self._precise if len(rows) <= _SCORED_ROWS else self.scorer
+        return compute_by_blocks(scorer.score_only, rows, _SCORED_ROWS)
 
     def p_values(self, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Return (1 + number of calibration scores at least as large) / (m + 1) of scores, (n,)."""

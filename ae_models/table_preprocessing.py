@@ -27,6 +27,7 @@ ONE_HOT = 0.5**0.5  # value of a category's place, so that two different categor
 _KNOTS = 33  # quantiles of a column that its map is a straight line between
 _LARGEST = 1e300  # of a value, so that differences stay finite
 _LARGEST_SCALED = 1e6
+_TINY = 1e-300  # in the place of a length of 0
 _NORMAL_REACH = 3.0  # of the knots of a normal scaling, in standard deviations, so that its tails have knots, too
 _NORMAL_MARGIN = 0.001  # share beyond the lowest and the highest training value: these lie 3.1 standard deviations out
 # Quantiles of the normal distribution as Tukey's lambda distribution has them, by powers alone, which a graph can hold: within
@@ -206,12 +207,10 @@ class TablePreprocessing(nn.Module):
         if self.scaling == "robust":
             return _shorten_tail(linear).float()
         knots = self.knots[:, self.plain_columns]
-        position = torch.zeros_like(values)
-        for share, (low, high) in zip(np.diff(self.knot_places).tolist(), pairwise(knots), strict=True):
-            length = high - low
-            inside = ((values - low) / torch.where(length > 0, length, 1.0)).clamp(0.0, 1.0)
-            step = 0.5 * (values > low).to(values.dtype) + 0.5 * (values >= low).to(values.dtype)
-            position = position + share * torch.where(length > 0, inside, step)
+        if torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]
+            position = _place_in_graph(values, knots, self.knot_places)
+        else:
+            position = _place_by_search(values, knots, self.knot_places)
         placed = _normal_quantile(position) if self.scaling == "normal" else _UNIT_DEVIATION * (2 * position - 1)
         beyond = (values - torch.minimum(torch.maximum(values, knots[0]), knots[-1])) * inverse_spread
         quantile = placed + torch.sign(beyond) * torch.log1p(beyond.abs())
@@ -270,6 +269,38 @@ def _knot_places(scaling: str) -> npt.NDArray[np.float64]:
         places = ndtr(np.linspace(-_NORMAL_REACH, _NORMAL_REACH, _KNOTS))
         return np.concatenate([[0.0], places[1:-1], [1.0]])
     return np.zeros(0)
+
+
+def _place_in_graph(values: Tensor, knots: Tensor, places: npt.NDArray[np.float64]) -> Tensor:
+    """Return where values (n, columns) lie between their columns' knots (knots, columns): places in [0, 1].
+
+    A straight line leads from each knot to the next; of knots that are equal, a value which equals them has the middle place.
+    A graph has no search, so each length between two knots adds what a value has behind it.
+    """
+    position = torch.zeros_like(values)
+    for share, (low, high) in zip(np.diff(places).tolist(), pairwise(knots), strict=True):
+        length = high - low
+        inside = ((values - low) / torch.where(length > 0, length, 1.0)).clamp(0.0, 1.0)
+        step = 0.5 * (values > low).to(values.dtype) + 0.5 * (values >= low).to(values.dtype)
+        position = position + share * torch.where(length > 0, inside, step)
+    return position
+
+
+def _place_by_search(values: Tensor, knots: Tensor, places: npt.NDArray[np.float64]) -> Tensor:
+    """Return what `_place_in_graph` does, by a binary search: some ten times as quick."""
+    by_column, ascending = values.T.contiguous(), knots.T.contiguous()
+    lengths = (ascending[:, 1:] - ascending[:, :-1]).clamp(min=_TINY)
+    shares = torch.from_numpy(np.diff(places))
+    behind = torch.from_numpy(np.concatenate([[0.0], np.cumsum(np.diff(places))]))  # place of each knot, summed as in the graph
+    lower = torch.searchsorted(ascending, by_column)  # knots below a value
+    interval = (lower - 1).clamp(0, len(shares) - 1)
+    inside = ((by_column - ascending.gather(1, interval)) / lengths.gather(1, interval)).clamp(0.0, 1.0)
+    position = behind[interval] + shares[interval] * inside
+    if (lengths == _TINY).any():  # equal knots: half of their share lies behind a value that equals them
+        not_higher = torch.searchsorted(ascending, by_column, right=True)
+        first, last = lower.clamp(max=len(shares)), (not_higher - 1).clamp(min=0)
+        position += 0.5 * (behind[last] - behind[first]).clamp(min=0.0)
+    return position.T
 
 
 def _normal_quantile(position: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from ae_models.sample_sets import SampleArray
 __all__ = ["find_typical"]
 
 _REFERENCES = 2000  # samples, at most, that each sample is compared with
-_NEIGHBOUR_SHARE = 0.1  # of the references: anomalies that form a group of fewer are far from their k-th neighbour
+_NEIGHBOUR_SHARE = 0.2  # of the references: anomalies that form a group of fewer are far from their k-th neighbour
 _LEAST_NEIGHBOURS = 5
 _BLOCK_VALUES = 2**22  # distances in memory at once
 
@@ -18,7 +18,7 @@ _BLOCK_VALUES = 2**22  # distances in memory at once
 def find_typical(vectors: SampleArray, trim: float, seed: int) -> npt.NDArray[np.bool_]:
     """Return which samples to learn from: all but the share `trim` with the largest distance to their k-th neighbour.
 
-    k is a tenth of the samples, so that anomalies which lie close together do not vouch for each other. The samples that are
+    k is a fifth of the samples, so that anomalies which lie close together do not vouch for each other. The samples that are
     left out are a share, whatever their distances are: where no anomaly is among them, these are the outskirts of the normal
     ones, which cost a detector next to nothing (docs/sklearn.md).
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter, map_coordinates, shift
 
+from ae_models import bank_scores
 from ae_models.autoencoder import Autoencoder
 from ae_models.bank_scores import KnnScore, LocalHullScore, choose_k_centres, solve_by_conjugate_gradients
 from ae_models.bundle import load_bundle
@@ -270,6 +271,14 @@ def test_k_centre_takes_the_farthest_row_each_time() -> None:
 
 def test_k_centre_of_equal_rows_takes_none_twice() -> None:
     assert sorted(choose_k_centres(torch.zeros(5, 3), 5)) == [0, 1, 2, 3, 4]
+
+
+def test_a_search_in_small_blocks_finds_the_same_rows(samples: ScoreSamples, monkeypatch: pytest.MonkeyPatch) -> None:
+    score = KnnScore(neighbours=5, **INPUT_SPACE)
+    at_once = scored(score, samples)
+    monkeypatch.setattr(bank_scores, "_SEARCHED_VALUES", 1)
+    monkeypatch.setattr(bank_scores, "_LEAST_SEARCHED", 7)
+    np.testing.assert_allclose(scored(score, samples), at_once, rtol=1e-5)
 
 
 def test_conjugate_gradients_solve_the_system() -> None:

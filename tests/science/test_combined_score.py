@@ -11,11 +11,13 @@ import pytest
 import torch
 
 from ae_models.autoencoder import Autoencoder
+from ae_models.bank_scores import BankScore, FoundRows
 from ae_models.bundle import load_bundle
 from ae_models.calibration import calibrate, calibrate_scorer
 from ae_models.combined_score import CombinedScore, build_score, choose_parts
 from ae_models.errors import SpecError
 from ae_models.export import export_onnx
+from ae_models.model_output import ModelOutput
 from ae_models.sample_sets import ArraySampleSet, SampleRoles
 from ae_models.score_samples import ScoreSamples
 from ae_models.spec import (
@@ -44,6 +46,29 @@ def score_samples(autoencoder: Autoencoder, digits: np.ndarray) -> ScoreSamples:
 def autoencoder(spec: FitSpec) -> Autoencoder:
     torch.manual_seed(0)
     return Autoencoder(spec.model, spec.input).eval()
+
+
+@torch.no_grad()
+def test_scores_with_the_same_bank_share_one_search(
+    autoencoder: Autoencoder, digits: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = score_samples(autoencoder, digits)
+    combined = CombinedScore((HULL, KNN, dataclasses.replace(KNN, rows=100)), choose="all")
+    combined.fit(samples)
+    [output] = samples.outputs("validation")
+    alone = []
+    for place, part in enumerate(combined.parts):
+        alone.append((part(output) - combined.median[place]) / combined.spread[place])
+    searched: list[int] = []
+    search = BankScore.search
+
+    def counted(score: BankScore, output: ModelOutput, count: int) -> list[FoundRows]:
+        searched.append(count)
+        return search(score, output, count)
+
+    monkeypatch.setattr(BankScore, "search", counted)
+    np.testing.assert_allclose(combined.part_scores(output).numpy(), torch.stack(alone, 1).numpy(), rtol=1e-6)
+    assert sorted(searched) == [KNN.neighbours, max(HULL.neighbours, KNN.neighbours)]
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ import pandas as pd
 import polars
 import pyarrow as pa
 import pytest
+import torch
 from shared_data import load_adbench
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -22,6 +23,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
 from ae_models.errors import BundleError, SpecError
+from ae_models.row_blocks import compute_by_blocks
 from ae_models.sklearn import AutoencoderDetector, MemoryDetector
 from ae_models.table_fit import LEAST_ROWS
 from ae_models.typical_samples import find_typical
@@ -240,6 +242,38 @@ def test_anomalies_among_the_training_rows_cost_less_where_they_are_trimmed() ->
         detector = MemoryDetector(trim=trim).fit(train)
         aurocs.append(roc_auc_score(truth, -detector.score_samples(np.r_[fresh, novel[50:]])))
     assert aurocs[1] > max(0.99, aurocs[0])
+
+
+@pytest.mark.parametrize("detector", DETECTORS, ids=NAMES)
+def test_a_row_of_many_scores_as_it_does_among_few_on_any_number_of_threads(detector: Any) -> None:
+    rng = np.random.default_rng(0)
+    fitted, rows = clone(detector).fit(rng.normal(size=(200, 4))), rng.normal(size=(9000, 4))
+    threads_before = torch.get_num_threads()
+    try:
+        scores = []
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            scores.append(fitted.score_samples(rows))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(threads_before)
+    np.testing.assert_array_equal(scores[0], scores[1])
+    few = np.concatenate([fitted.score_samples(part) for part in np.split(rows, [3000, 6000])])
+    np.testing.assert_allclose(scores[0], few, rtol=1e-4, atol=1e-4)  # single precision beside double
+
+
+def test_work_on_blocks_that_fails_leaves_torch_its_threads() -> None:
+    def fail(block: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError(f"{len(block)} rows, {torch.get_num_threads()} thread")
+
+    threads_before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        with pytest.raises(RuntimeError, match="5 rows, 1 thread"):
+            compute_by_blocks(fail, np.zeros((20, 2)), 5)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads_before)
 
 
 @pytest.mark.slow

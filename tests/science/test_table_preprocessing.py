@@ -169,6 +169,21 @@ def test_onnx_computes_the_same_vectors(scaling: str, mixed_rows: np.ndarray, tm
     np.testing.assert_allclose(actual, vectors(preprocessing, mixed_rows), atol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("scaling", ["quantile", "normal"])
+def test_the_graph_finds_the_places_of_repeated_values_by_sums_as_torch_does_by_search(scaling: str) -> None:
+    rng = np.random.default_rng(0)
+    columns = [rng.normal(size=500), rng.integers(0, 2, 500), np.round(rng.normal(size=500)), np.full(500, 3.0)]
+    rows = np.stack([*columns, rng.lognormal(0, 3, 500)], 1)
+    preprocessing = learn(rows, InputSpec("table", columns=number_columns(5), scaling=scaling))
+    knots = preprocessing.knots.numpy()
+    probes = torch.from_numpy(
+        np.concatenate([rows, knots, knots + 1e-9, 3 * rows - 1, np.full((1, 5), 1e300), np.full((1, 5), -9.0)])
+    )
+    graph = torch.jit.trace(preprocessing, probes[:4])
+    np.testing.assert_allclose(graph(probes).numpy(), preprocessing(probes).numpy(), atol=1e-6)
+
+
 def test_every_mistake_in_the_columns_is_reported_at_once() -> None:
     reader = SpecReader("t.yaml")
     raw = {
