@@ -38,7 +38,7 @@ from ae_models.spec import (
     ScoreSpec,
 )
 from ae_models.training_environment import deterministic_threads
-from aeops.bundle.detector import SCORE_NAMES
+from aeops.bundle.detector import RECORDED_NAMES
 from aeops.machine.stored_json import read_json
 from aeops.project import find_project
 from aeops.recipe.reader import read_recipe
@@ -108,7 +108,7 @@ def measure_cost(spec: FitSpec, score_spec: ScoreSpec, members: int, digits: np.
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
         export_onnx(scorer, file, Path(folder) / "decoder.onnx", calibration[:8])
-        score_alone = keep_outputs(file.read_bytes(), SCORE_NAMES)  # as a detector runs it where nothing else is asked for
+        score_alone = keep_outputs(file.read_bytes(), RECORDED_NAMES)  # as a service runs it
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         session = onnxruntime.InferenceSession(score_alone, options, providers=["CPUExecutionProvider"])
@@ -124,7 +124,7 @@ def time_batches(session: onnxruntime.InferenceSession, samples: np.ndarray, row
     """Return the milliseconds a sample to score them, so many at a time."""
     start_time = time.perf_counter()
     for start in range(0, len(samples), rows):
-        session.run(SCORE_NAMES, {"input": samples[start : start + rows]})
+        session.run(RECORDED_NAMES, {"input": samples[start : start + rows]})
     return 1000 * (time.perf_counter() - start_time) / len(samples)
 
 

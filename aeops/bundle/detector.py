@@ -38,6 +38,7 @@ BUNDLE_FORMATS = (1, 2, 3, 4)  # a format once written stays readable for ever
 SMALL_SAMPLE_VALUES = 4096  # values of a sample, at most
 PART_ROWS = 64  # small samples that a core scores at once
 SCORE_NAMES = ("score", "p_value", "is_anomaly")
+RECORDED_NAMES = (*SCORE_NAMES, "code")  # what a prediction is recorded with: most requests ask for no more
 # Outputs of those models whose score has them.
 EXPLANATION_NAMES = ("part_scores", "nearest", "pixel_map", "token_surprise", "column_shares")
 NO_NUMBER = {"code": -1, "reconstruction": 0, "nearest": -1}  # of a refused sample, where numbers are whole: no word, no token
@@ -89,8 +90,8 @@ class Detector:
         self._cores = cores
         model = self._read_file("model.onnx")
         self._model_outputs = list_outputs(model)
-        # Most requests ask for the score alone, which often needs no decoder, and sometimes no network at all.
-        self._score_network = OnnxNetwork(keep_outputs(model, SCORE_NAMES), self._is_small, cores)
+        # onnxruntime computes all outputs of a model. These often need no decoder, and no search for the nearest row.
+        self._score_network = OnnxNetwork(keep_outputs(model, RECORDED_NAMES), self._is_small, cores)
 
     def _read_file(self, name: str) -> bytes:
         try:
@@ -206,7 +207,7 @@ class Detector:
 
     def _run_model(self, blocks: Iterable[CheckedSamples], names: list[str]) -> dict[str, np.ndarray]:
         results, block_flags = [], []
-        network = self._whole_network if names_not_in(names, SCORE_NAMES) else self._score_network
+        network = self._whole_network if names_not_in(names, RECORDED_NAMES) else self._score_network
         for block in blocks:
             results += network.run(names, {"input": block.model_input})
             block_flags.append(block.flags)
@@ -417,17 +418,21 @@ class OnnxNetwork:
         """
         cores = cores or usable_cores()
         self._session = open_session(model, cores)
-        self._single_thread_session, self._threads = None, None
+        self._model, self._threads = model, None
         if is_small and self._session.get_providers()[0] == "CPUExecutionProvider":
-            self._single_thread_session = open_session(model, 1)
             self._threads = ThreadPoolExecutor(cores, thread_name_prefix="score")
+
+    @cached_property
+    def _single_thread_session(self) -> onnxruntime.InferenceSession:
+        """The session for parts, opened for the first batch that has several: a session takes several times the model's size."""
+        return open_session(self._model, 1)
 
     def run(self, names: list[str], inputs: dict[str, np.ndarray]) -> list[list[np.ndarray]]:
         """Return the outputs with these names, for each part of the one input, in order."""
         [(input_name, block)] = inputs.items()
-        session = self._single_thread_session
-        if session is None or self._threads is None or len(block) <= PART_ROWS:
+        if self._threads is None or len(block) <= PART_ROWS:
             return [self._session.run(names, inputs)]
+        session = self._single_thread_session
 
         def run_part(part: np.ndarray) -> list[np.ndarray]:
             outputs: list[np.ndarray] = session.run(names, {input_name: part})

@@ -125,6 +125,17 @@ def test_a_training_that_is_asked_to_end_takes_no_further_step_and_saves_no_part
     assert not (tmp_path / "training").exists()
 
 
+def test_a_checkpoint_is_written_without_asking_for_object_stores(
+    spec: FitSpec, digits: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def import_clients(*_: Any) -> None:
+        raise AssertionError("Lightning's way to save imports the client of every object store")
+
+    monkeypatch.setattr("lightning_fabric.plugins.io.torch_io._atomic_save", import_clients)
+    train_in(tmp_path, spec.weights, digits[:64])
+    assert torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+
+
 def test_what_a_step_reads_and_changes_stays_at_one_address(
     spec: FitSpec, digits: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -67,6 +67,9 @@ def test_what_was_not_asked_for_is_not_answered(detector: Detector, digits: np.n
 
 def test_scores_keep_their_bits_whatever_else_is_asked_for(detector: Detector, digits: np.ndarray) -> None:
     samples = digits[: PART_ROWS + 5]
+    fresh = Detector(detector.folder)
+    fresh.score(samples, code=True)
+    assert "_whole_network" not in vars(fresh), "what is recorded needs no decoder"
     alone, with_others = detector.score(samples), detector.score(samples, reconstruction=True, code=True, explanation=True)
     for name, values in alone.items():
         np.testing.assert_array_equal(values, with_others[name], err_msg=name)
