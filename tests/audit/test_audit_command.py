@@ -30,6 +30,7 @@ def dirty(room: Room, monkeypatch: pytest.MonkeyPatch) -> Room:
     return room
 
 
+@pytest.mark.slow
 def test_a_dataset_is_audited_without_a_change_and_its_page_names_no_other_host(
     dirty: Room, capsys: pytest.CaptureFixture[str]
 ) -> None:

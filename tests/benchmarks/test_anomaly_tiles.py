@@ -29,6 +29,7 @@ def quick_recipe(tmp_path: Path) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_no_defect_is_trained_on_and_a_group_is_in_one_part(quick_recipe: Path) -> None:
     task = anomaly_tiles.read_task(read_recipe(quick_recipe), find_project(ROOT))
     assert int(task.is_novel.sum()) == 392

@@ -7,6 +7,7 @@ import ingest_speed
 import pytest
 
 
+@pytest.mark.slow
 def test_it_measures_the_ingest_of_small_pngs_beside_pillow_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "ingest.json"
     ingest_speed.main(["--files", "200", "--repeats", "1", "--out", str(out)])

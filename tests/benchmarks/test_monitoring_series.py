@@ -7,6 +7,7 @@ import monitoring_series
 import pytest
 
 
+@pytest.mark.slow
 def test_a_small_simulation_is_recorded_and_summarised(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "series.json"
     monitoring_series.main(["--streams", "2", "--out", str(out)])

@@ -74,6 +74,7 @@ def test_the_section_says_where_power_does_not_predict() -> None:
     assert "| series | spike | -0.25 (-1.00) | -0.25 (-1.00) | 1 of 2 |" in section
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["magnetic tiles", "cifar10, 3 is normal", "nab, nyc_taxi", "bbc, sport is new"])
 def test_the_sets_of_the_sources_have_normals_for_three_uses_and_novelty_in_range(name: str) -> None:
     readers = labelled_sets.list_sets()

@@ -103,6 +103,7 @@ def test_a_person_is_told_bytes_and_model(digits: np.ndarray, tmp_path: Path, ca
     assert "100 samples as tiny-codec 1" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_what_cannot_be_compressed_is_refused_and_nothing_is_left(digits: np.ndarray, tmp_path: Path) -> None:
     np.save(tmp_path / "digits.npy", digits[:4])
     np.save(tmp_path / "wide.npy", np.zeros((2, 28, 30), np.uint8))

@@ -92,6 +92,7 @@ def test_what_was_set_aside_counts_in_the_budget_and_is_in_quarantine(pictures: 
         pictures.accept()
 
 
+@pytest.mark.slow
 def test_many_processes_read_the_same_samples_in_the_same_order_as_one(pictures: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     dirt(pictures.root / "pictures" / "good")
     alone = pictures.samples()

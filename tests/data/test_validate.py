@@ -180,6 +180,7 @@ def save_texts(room: Room, texts: list[bytes]) -> None:
     room.ask_for_texts(32, {"kind": "npy", "path": "texts.npy"})
 
 
+@pytest.mark.slow
 def test_bad_texts_are_set_aside_with_their_reasons_and_the_rest_is_accepted(room: Room) -> None:
     bad = [b"\xff\xfe no text", b"a\0b: two ends", b" " * 8, b"abc", b"1234567 a", b"text number 3"]
     save_texts(room, [*(b"text number %d" % number for number in range(94)), *bad])
@@ -210,6 +211,7 @@ def test_texts_that_became_longer_than_those_of_the_accepted_version_are_refused
         room.accept()
 
 
+@pytest.mark.slow
 def test_an_accepted_version_of_another_kind_is_no_measure_of_drift(accepted: Room) -> None:
     save_texts(accepted, [b"text number %d" % number for number in range(100)])
     accepted.accept()
@@ -295,6 +297,7 @@ def test_a_refusal_is_recorded_with_its_pages_and_every_bad_sample(accepted: Roo
     assert "600 of 600 samples are bad" in page
 
 
+@pytest.mark.slow
 def test_a_refused_first_dataset_leaves_no_data_folder(room: Room) -> None:
     too_few_rows(room)
     room.save()
@@ -319,6 +322,7 @@ def test_a_mean_that_drifted_from_the_accepted_version_is_refused_and_one_within
     assert tree(accepted.data) != before
 
 
+@pytest.mark.slow
 def test_data_that_was_altered_is_no_measure_of_drift(accepted: Room) -> None:
     whole = tree(accepted.data)
     (accepted.data / "index.parquet").write_bytes(b"altered")

@@ -90,6 +90,7 @@ def test_compose_is_what_the_specification_allows() -> None:
         pytest.skip("no `docker compose` and no npx here: compose.yaml was held against no schema")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", KUBERNETES)
 def test_manifests_are_what_kubernetes_allows(version: str) -> None:
     files = [*(file for file in MANIFESTS if file.name != "kustomization.yaml"), DEPLOY / "work-pools" / "kubernetes-role.yaml"]

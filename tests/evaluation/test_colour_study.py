@@ -81,6 +81,7 @@ def test_colours_of_a_model_that_is_not_given_grey_are_refused(tmp_path):
         read_recipe(file)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not CIFAR.is_file(), reason=f"needs {CIFAR.name} of the shared data")
 def test_photographs_are_warmer_than_grey(tmp_path):
     images = np.load(CIFAR)["x_train"][:600].transpose(0, 3, 1, 2)

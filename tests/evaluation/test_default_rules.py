@@ -236,6 +236,7 @@ def warned(evaluated, verdict, tmp_path) -> dict:
     return verdict
 
 
+@pytest.mark.slow
 def test_the_card_the_report_and_the_approvals_page_repeat_every_warning(warned, evaluated, comparison, validation, tmp_path):
     raw_recipe = yaml.safe_load(evaluated.recipe.read_text(encoding="utf-8"))
     metrics = json.loads((evaluated.report / "metrics.json").read_text(encoding="utf-8"))

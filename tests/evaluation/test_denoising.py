@@ -42,6 +42,7 @@ def test_where_noise_is_clipped_the_fitted_filter_beats_wieners(digits):
     assert errors[1] > errors[0] + 1
 
 
+@pytest.mark.slow
 def test_the_study_tells_what_the_model_makes_of_the_noise_it_was_given(scene, tmp_path):
     room = scene(**NOISY)
     found = run_denoising_study(DenoisingStudy(), room, tmp_path)

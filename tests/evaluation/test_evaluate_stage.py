@@ -170,6 +170,7 @@ def test_without_novelty_there_is_nothing_to_detect(evaluated, digits, writers, 
     assert not (tmp_path / "report" / "figures" / "roc.svg").exists()
 
 
+@pytest.mark.slow
 def test_what_the_recipe_does_not_ask_for_is_left_out(evaluated, tmp_path):
     recipe = replace(read_recipe(evaluated.recipe), evaluate=EvaluateSpec())
     found = evaluate(recipe, PROJECT, evaluated.prepared, evaluated.bundle, evaluated.training, tmp_path / "report")

@@ -74,6 +74,7 @@ def tiles(tmp_path_factory: pytest.TempPathFactory) -> tuple[EvaluationContext, 
     return context, masks
 
 
+@pytest.mark.slow
 def test_every_detector_with_a_map_is_measured_beside_the_model(
     tiles: tuple[EvaluationContext, np.ndarray], tmp_path: Path
 ) -> None:

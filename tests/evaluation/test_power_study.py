@@ -252,6 +252,7 @@ def test_a_detector_behind_the_best_baseline_or_one_that_ranks_faults_below_norm
 # ---------------------------------------------------------------- the champion
 
 
+@pytest.mark.slow
 def test_a_challenger_that_catches_less_is_refused_and_one_that_catches_as_much_is_accepted(
     recipe_file, evaluated, blind, tmp_path
 ):

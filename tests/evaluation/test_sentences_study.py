@@ -220,6 +220,7 @@ def test_the_beginning_of_a_document_is_what_first_sentences_take(news, found):
     assert found.metrics["rouge1"]["first"] == pytest.approx(np.mean(scores))
 
 
+@pytest.mark.slow
 def test_the_same_question_gets_the_same_answer(news, found):
     root, _, scene = news
     assert sentences.run_sentences_study(spec_of(root), scene, root) == found

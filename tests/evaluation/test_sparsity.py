@@ -30,6 +30,7 @@ def test_it_is_compared_with_pca_of_as_many_numbers_as_are_in_use(room, tmp_path
     assert found["gain_over_pca"] == pytest.approx(1 - found["mse"] / found["pca_mse"])
 
 
+@pytest.mark.slow
 def test_a_higher_threshold_leaves_fewer_in_use(room, tmp_path):
     shares = [
         run_sparsity_study(SparsityStudy(threshold), room, tmp_path).metrics["active_share"] for threshold in (0.0, 0.2, 0.6)

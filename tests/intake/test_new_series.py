@@ -96,6 +96,7 @@ def test_the_long_form_is_a_series_of_the_channels_it_names(project: NewProject,
     assert "0 repeated" not in printed
 
 
+@pytest.mark.slow
 def test_gaps_repeats_and_steps_back_are_said_and_read(project: NewProject, tmp_path: Path) -> None:
     frame = readings().drop(columns="machine").drop(index=range(1000, 1100))
     frame = pd.concat([frame.iloc[:500], frame.iloc[[499]], frame.iloc[500:]])
@@ -155,6 +156,7 @@ def test_too_few_steps_are_a_table_and_no_series(project: NewProject, tmp_path: 
     assert "a series needs at least 320 steps, got 150" in errors
 
 
+@pytest.mark.slow
 def test_a_real_series_is_taken_in(project: NewProject) -> None:
     path = shared_data("timeseries/nab/realKnownCause/machine_temperature_system_failure.csv.gz")
     code, printed, errors = project.new("temperature", path)

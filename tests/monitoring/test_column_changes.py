@@ -119,6 +119,7 @@ def inputs_of(verdict: MonitoringVerdict) -> dict[str, Any]:
     return dict(signal)
 
 
+@pytest.mark.slow
 def test_the_reference_holds_the_columns_and_their_values(project: Project) -> None:
     reference = read_reference(paths.reference_file(project, "wine", "1"))
     assert [column.name for column in reference.columns] == [column["name"] for column in wine_table.COLUMNS]

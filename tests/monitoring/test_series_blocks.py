@@ -249,6 +249,7 @@ def simulation() -> ModuleType:
     return module
 
 
+@pytest.mark.slow
 def test_scores_that_depend_on_each_other_raise_no_alarm_by_blocks_and_always_one_by_one(simulation: ModuleType) -> None:
     found = simulation.false_alarms(32, 12, np.random.default_rng(7))["tests"]
     assert found[simulation.NAIVE]["alarmed"] == 12

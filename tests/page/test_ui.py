@@ -40,6 +40,7 @@ def start(empty: Checkout) -> Iterator[Callable[..., Fork]]:
         child.wait()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_serves_the_page_until_it_is_told_to_stop(empty: Checkout, start: Callable[..., Fork], number: signal.Signals) -> None:
     child = start("ui", "--port", "0")

@@ -125,6 +125,7 @@ def test_data_is_stored_in_a_checkout_of_any_name(tmp_path: Path) -> None:
     require_stored_data(Project(checkout.root, checkout.home))
 
 
+@pytest.mark.slow
 def test_a_checkout_in_which_dvc_fails_is_refused_before_anything_runs(bare: Checkout, tmp_path: Path) -> None:
     root = bare.root.rename(tmp_path / "${HOME}")
     done = Checkout(root).ae_in_process("run", "small")

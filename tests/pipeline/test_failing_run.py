@@ -23,6 +23,7 @@ def kinds(done: subprocess.CompletedProcess[str]) -> str:
     return done.stderr
 
 
+@pytest.mark.slow
 def test_an_unknown_recipe_is_told_with_its_near_match(bare: Checkout) -> None:
     done = bare.ae_in_process("run", "smal")
     assert done.returncode == 2
@@ -73,6 +74,7 @@ def test_a_second_run_is_refused_while_one_goes_on(bare: Checkout, stopping: lis
     assert "Wait for it to end" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount a small disk")
 def test_a_full_disk_is_told_before_anything_starts(bare: Checkout, tmp_path: Path) -> None:
     small_disk = tmp_path / "disk"

@@ -71,6 +71,7 @@ def test_a_second_run_trains_nothing_registers_nothing_and_says_so(ran: Checkout
     assert len(ran.versions()) == 1
 
 
+@pytest.mark.slow
 def test_the_command_that_dvc_yaml_names_has_nothing_to_do_after_a_run(ran: Checkout) -> None:
     head = (ROOT / "dvc.yaml").read_text(encoding="utf-8").partition("stages:")[0]
     assert "`dvc repro gate@digits`" in head

@@ -123,6 +123,7 @@ def test_a_trial_that_fails_stays_in_the_table_and_what_a_limit_leaves_out_is_tr
     assert (copy.root / "recipes" / "small.yaml").read_text() == text
 
 
+@pytest.mark.slow
 def test_what_cannot_be_swept_is_said_before_anything_starts_and_a_dry_run_writes_nothing(copy: Checkout) -> None:
     def printed(code: int, *options: str) -> str:
         done = copy.ae_in_process("sweep", *options)

@@ -154,6 +154,7 @@ def test_recipes_that_nobody_ran_are_one_line_and_a_fault_has_a_command(project:
         health_checks.HealthCheck("fault", "disk", "it is full")
 
 
+@pytest.mark.slow
 def test_a_program_gets_the_checks_as_json(project: Project) -> None:
     done = Checkout(project.root).ae_in_process("doctor", "--json")
     answer = json.loads(done.stdout)

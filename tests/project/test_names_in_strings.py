@@ -85,6 +85,7 @@ def missing(text: str) -> Iterator[str]:
             yield path
 
 
+@pytest.mark.slow
 def test_every_module_and_file_that_is_named_exists() -> None:
     faults = {}
     for file in files():

@@ -77,6 +77,7 @@ def test_without_any_it_says_what_to_set(project: Project, tmp_path: Path) -> No
     assert done.stderr == "no Python with ae-pipeline was found: activate its environment, or set AE_PYTHON to its python\n"
 
 
+@pytest.mark.slow
 def test_dvc_in_a_fresh_shell_runs_a_stage(project: Project) -> None:
     record_python(project)
     (project.root / ".dvc" / "config").write_text("[core]\n    no_scm = true\n    analytics = false\n")

@@ -46,12 +46,14 @@ def test_the_recorded_name_is_that_of_a_module_that_runs() -> None:
     subprocess.run([sys.executable, "-m", module, "--help"], cwd=ROOT, check=True, capture_output=True)
 
 
+@pytest.mark.slow
 def test_it_describes_the_code_and_this_machine(clone: Project) -> None:
     described = describe_clone(clone, MODULE, "small", sys.executable)
     assert (described["version"], described["stages"], described["changed"]) == (1, list(STAGES), [])
     assert described["platform"]["platform.python"] == ".".join(map(str, sys.version_info[:3]))
 
 
+@pytest.mark.slow
 def test_stages_whose_code_is_another_are_named(clone: Project) -> None:
     change_lock(clone, "train", stage_sha256(clone.root, "train"), "0" * 64)
     with pytest.raises(DataError, match=r"as their hashes in dvc\.lock show: train$"):

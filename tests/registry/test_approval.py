@@ -140,6 +140,7 @@ def test_who_rejects_leaves_the_champion_and_no_run_promotes_it_later(project: P
     assert "bob rejected digits 2" in describe_state("digits", store.version("digits", "2"), lines)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", ["ada", " Ada"])
 def test_the_starter_may_not_approve_and_may_reject(project: Project, store: Store, waiting: str, by: str) -> None:
     before = events(project)
@@ -187,6 +188,7 @@ def test_the_account_stands_beside_the_name_and_no_setting_changes_it(
     assert warning == f"the account {expected} also started the run, as ada: names are not authenticated"
 
 
+@pytest.mark.slow
 def test_the_account_is_said_before_the_champion_moves(
     project: Project,
     store: Store,
@@ -217,6 +219,7 @@ def test_the_starter_is_barred_where_the_recipe_says_so_then_or_now(
     assert decide_request(project, store, "digits", "2", "approve", "ada", WHY).to_version == "2"
 
 
+@pytest.mark.slow
 def test_an_approval_holds_against_the_champion_it_was_asked_about_and_no_other(
     project: Project, store: Store, waiting: str, made: Callable[[str], str]
 ) -> None:
@@ -248,6 +251,7 @@ def test_what_is_rejected_may_still_be_approved_while_the_champion_is_the_same(
     assert find_dismissal(ledger.read_entries(project, "digits"), "2") is None
 
 
+@pytest.mark.slow
 def test_a_refused_version_is_not_decided_about(project: Project, store: Store, waiting: str, made: Callable[[str], str]) -> None:
     version = made("worse")
     promotion.record_decision(store, Decision("refusal", "digits", version, "ada", "error is too large", {"sha256": "9" * 64}))
@@ -341,6 +345,7 @@ def test_every_flow_run_that_asked_is_kept_and_a_request_is_written_once(project
     assert events(project) == before
 
 
+@pytest.mark.slow
 def test_a_version_that_waits_or_was_turned_away_needs_no_other_run(project: Project, store: Store, waiting: str) -> None:
     def settled() -> bool:
         return is_settled(store, store.version("digits", "2"), "digits", ledger.read_entries(project, "digits"))

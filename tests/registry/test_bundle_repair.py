@@ -279,6 +279,7 @@ def test_a_torn_challenger_says_nothing_against_the_champion(
     assert "retire" not in str(refused.value)
 
 
+@pytest.mark.slow
 def test_a_torn_champion_names_the_newest_former_one_that_is_whole(
     store: Store, project: Project, champion: Path, start: Callable[[], str], bundle: Callable[..., Path]
 ) -> None:
@@ -309,6 +310,7 @@ def last_summary(store: Store) -> RunSummary:
     return {"recipe": "digits", "version": "2", "bundle_sha256": digest, "comparison": {}}  # type: ignore[typeddict-item]
 
 
+@pytest.mark.slow
 def test_a_run_with_nothing_changed_still_repairs(
     store: Store, project: Project, champion: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -80,6 +80,7 @@ def test_what_needs_the_files_of_a_deleted_run_says_how_to_get_others(decided: S
             use()
 
 
+@pytest.mark.slow
 def test_a_deleted_champion_leads_to_the_one_before(decided: Store, capsys: pytest.CaptureFixture[str]) -> None:
     decided.client.delete_model_version("digits", "2")
     (problem,) = promotion.find_problems(decided, "digits")
@@ -96,6 +97,7 @@ def test_a_deleted_champion_leads_to_the_one_before(decided: Store, capsys: pyte
     assert decided.champion_version("digits") == "3"
 
 
+@pytest.mark.slow
 def test_where_no_former_champion_is_left_a_retirement_leads_on(decided: Store, bundle: Callable[..., Path]) -> None:
     for version in ("1", "2", "3"):
         decided.client.delete_model_version("digits", version)
@@ -137,6 +139,7 @@ def test_a_deleted_model_is_replaced_and_no_number_is_given_twice(decided: Store
     promote_another(decided, bundle)
 
 
+@pytest.mark.slow
 def test_a_deleted_model_that_had_no_champion_is_replaced_too(decided: Store, bundle: Callable[..., Path]) -> None:
     promotion.retire(decided, "digits", who="grace", why="nobody needs it")
     decided.client.delete_registered_model("digits")

@@ -406,6 +406,7 @@ def test_a_model_that_is_gone_is_named(store: Store) -> None:
     assert "it was deleted, or MLFLOW_TRACKING_URI names another store" in fault
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("alias", "says"),
     [

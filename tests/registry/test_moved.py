@@ -58,6 +58,7 @@ def stored_locations(project: Project) -> list[str]:
     return [value for rows in values for (value,) in rows if value is not None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["copy", "a place with spaces, ä and %41"])
 def test_what_a_copy_does_never_touches_the_original(
     decided: Store,

@@ -69,6 +69,7 @@ def test_the_ledger_says_who_was_champion_at_each_moment(registered: Store) -> N
     assert promotion.find_problems(registered, "digits") == []
 
 
+@pytest.mark.slow
 def test_a_champion_that_changed_meanwhile_is_not_overrun(registered: Store) -> None:
     promote(registered, "1", None)
     with pytest.raises(
@@ -188,6 +189,7 @@ def test_only_promotion_moves_the_champion(registered: Store) -> None:
 # ---------------------------------------------------------------- decisions that move nothing
 
 
+@pytest.mark.slow
 def test_a_decision_is_written_once_for_an_evidence_and_a_person_may_think_again(registered: Store) -> None:
     def note(event: str, who: str = "grace", sha256: str = "e" * 64) -> int:
         evidence = {"sha256": sha256}
@@ -253,6 +255,7 @@ def test_who_may_not_be_served_is_not_gone_back_to(decided: Store) -> None:
     assert len(lines(decided)) == 5
 
 
+@pytest.mark.slow
 def test_a_version_that_was_deleted_is_not_gone_back_to(decided: Store) -> None:
     decided.client.delete_model_version("digits", "3")
     with pytest.raises(
@@ -287,6 +290,7 @@ def begun(store: Store, until: str, **given: Any) -> LedgerEntry:
     return line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("until", "fault", "mended", "then"),
     [

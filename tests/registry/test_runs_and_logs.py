@@ -21,6 +21,7 @@ def in_the_project(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AE_HOME", raising=False)
 
 
+@pytest.mark.slow
 def test_runs_lists_each_run_with_the_version_that_it_made(
     store: Store, start: Callable[[], str], bundle: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -162,6 +162,7 @@ def test_the_same_bundle_registered_twice_is_one_version_that_tells_the_newer_ju
     assert (version.version, version.description, version.aliases) == (first, "# stricter", ())
 
 
+@pytest.mark.slow
 def test_another_bundle_is_a_newer_version_and_aliases_move(
     store: Store, start: Callable[[], str], bundle: Callable[..., Path]
 ) -> None:
@@ -217,6 +218,7 @@ def test_a_broken_bundle_is_not_registered(store: Store, start: Callable[[], str
     assert store.versions("digits") == []
 
 
+@pytest.mark.slow
 def test_no_file_of_a_logged_model_is_a_pickle(
     store: Store, start: Callable[[], str], bundle: Callable[..., Path], project: Project
 ) -> None:

@@ -32,6 +32,7 @@ def run_onnx(folder: Path, raw: np.ndarray) -> dict[str, np.ndarray]:
     return dict(zip(SCORER_OUTPUTS, session.run(list(SCORER_OUTPUTS), {"input": raw.astype(np.float32)}), strict=True))
 
 
+@pytest.mark.slow
 def test_a_loaded_bundle_answers_as_its_onnx_at_any_batch_size(fitted: Any, digits: np.ndarray) -> None:
     scorer = load_bundle(fitted.bundle).scorer
     for rows in (1, 2, 7, 300):

@@ -134,6 +134,7 @@ def test_windows_that_are_not_finite_are_refused_before_a_training() -> None:
 # ---------------------------------------------------------------- blocks
 
 
+@pytest.mark.slow
 def test_a_threshold_of_blocks_keeps_its_rate_where_one_of_windows_does_not_scatter_as_its_law_says() -> None:
     """400 draws of a slow series: windows depend on each other, blocks hardly."""
     generator, length = np.random.default_rng(0), 20 * 40

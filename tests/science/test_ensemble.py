@@ -142,6 +142,7 @@ def test_members_are_trained_at_once_where_it_is_quicker(members: int, parts: di
     assert can_stack(build_autoencoder(spec.model, spec.input, members).members) == stacked
 
 
+@pytest.mark.slow
 def test_the_first_member_is_the_model_that_encodes_and_reconstructs(
     ensemble_spec: FitSpec, fitted_ensemble: Any, digits: np.ndarray
 ) -> None:

@@ -149,6 +149,7 @@ def test_a_file_that_leaves_sizes_open_takes_any_and_its_batch_binds_nobody(open
 # ---------------------------------------------------------------- training
 
 
+@pytest.mark.slow
 def test_the_network_stays_as_it_is_and_what_is_built_on_it_learns(frozen_spec: FitSpec, frozen: Any) -> None:
     torch.manual_seed(frozen_spec.train.seed)
     fresh = Autoencoder(frozen_spec.model, frozen_spec.input)
@@ -251,6 +252,7 @@ def test_a_training_that_is_stopped_and_resumed_ends_in_the_same_bundle(
     assert (resumed.bundle / "SHA256SUMS").read_text() == (frozen.bundle / "SHA256SUMS").read_text()
 
 
+@pytest.mark.slow
 def test_on_a_bare_machine_the_path_begins_at_the_folder_of_the_spec(
     frozen_spec: FitSpec,
     backbone: Path,

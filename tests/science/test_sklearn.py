@@ -193,6 +193,7 @@ def test_every_wrong_parameter_is_named_at_once() -> None:
     assert all(name in str(error.value) for name in names)
 
 
+@pytest.mark.slow
 def test_rows_that_are_set_aside_keep_the_promise_exactly_and_a_wrong_word_is_refused() -> None:
     rng = np.random.default_rng(0)
     alarms = []

@@ -82,6 +82,7 @@ def labelled_scores(normal: np.ndarray, novelty: np.ndarray, groups: np.ndarray 
 # ---------------------------------------------------------------- the promises
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     st.lists(st.floats(-1e6, 1e6, width=32), min_size=20, max_size=60),
@@ -99,6 +100,7 @@ def test_of_exchangeable_scores_with_ties_at_most_the_requested_share_lies_above
     assert flagged / len(scores) <= rate
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(st.lists(st.floats(-100, 100, width=32), min_size=99, max_size=120), st.integers(0, 2**31))
 def test_a_threshold_of_a_rank_flags_the_same_samples_whatever_the_scores_unit(values: list[float], seed: int) -> None:
@@ -173,6 +175,7 @@ def test_the_quantile_is_numpys_and_its_interval_holds_the_true_one_as_often_as_
     assert covered / draws == pytest.approx(exact, abs=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", [0.95, 0.999])
 @pytest.mark.parametrize("method", [ConfidentThreshold(0.05, 0.9), QuantileThreshold(0.05, 0.9)], ids=by_name)
 def test_the_interval_of_a_kind_holds_the_requested_rate_as_often_as_its_level(method: ThresholdMethod, level: float) -> None:

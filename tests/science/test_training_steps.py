@@ -88,6 +88,7 @@ def written_files(folder: Path) -> dict[str, bytes]:
     return {name: (folder / "training" / name).read_bytes() for name in names}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [1, 3])
 def test_steps_are_the_same_however_many_stand_in_one_of_lightnings_batches(
     steps: int,
@@ -136,6 +137,7 @@ def test_a_checkpoint_is_written_without_asking_for_object_stores(
     assert torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
 
 
+@pytest.mark.slow
 def test_what_a_step_reads_and_changes_stays_at_one_address(
     spec: FitSpec, digits: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

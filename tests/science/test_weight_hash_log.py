@@ -66,6 +66,7 @@ def test_the_log_names_the_powers_of_two_and_the_end_of_each_epoch(fitted: Any) 
     assert steps_of(fitted.history / "trail.csv") == [1, 2, 4, 5, 8, 10, 15, 16, 20]  # 4 epochs of 5 steps
 
 
+@pytest.mark.slow
 def test_the_last_hash_is_that_of_the_weights_in_the_bundle(fitted: Any, fitted_ensemble: Any) -> None:
     for folders in (fitted, fitted_ensemble):
         last = (folders.history / "trail.csv").read_text().splitlines()[-1].split(",")[1]
@@ -105,6 +106,7 @@ def test_a_training_killed_again_and_again_leaves_the_very_same_log_and_bundle(
         assert sorted(file.name for file in (folder / "checkpoints").iterdir()) == ["progress.jsonl"]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_on_the_disk_after_the_lines_before_it(
     spec: FitSpec, fit_into: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

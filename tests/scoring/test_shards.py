@@ -91,6 +91,7 @@ def test_shards_end_where_the_blocks_of_the_model_do(plan: ShardedFile) -> None:
             np.testing.assert_array_equal(part[name], values[request.first : request.last])
 
 
+@pytest.mark.slow
 def test_a_killed_command_goes_on_with_what_is_missing_and_records_by_the_same_name(plan: ShardedFile, state: Project) -> None:
     class Killed(Exception):
         pass

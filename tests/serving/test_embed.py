@@ -40,6 +40,7 @@ def codes(table: pa.Table, size: int = 16) -> np.ndarray:
     return np.stack([table[f"code_{place}"].to_numpy() for place in range(size)], axis=1)
 
 
+@pytest.mark.slow
 def test_every_file_gets_its_rows_codes_and_scores(
     digits: np.ndarray, tmp_path: Path, linear_bundle: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

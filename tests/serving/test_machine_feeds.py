@@ -49,6 +49,7 @@ def send(client: TestClient, inputs: list[dict[str, Any]], machine: str = "press
     return dict(reply.json())
 
 
+@pytest.mark.slow
 def test_readings_sent_one_by_one_score_as_the_windows_of_the_whole_series(client: TestClient, detector: Detector) -> None:
     values = np.array([[row["temperature"], row["pressure"]] for row in rows(0, 40)])
     expected = detector.score(cut_windows(values, np.arange(40 - LENGTH + 1), LENGTH))

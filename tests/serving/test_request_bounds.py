@@ -113,6 +113,7 @@ def test_more_text_than_allowed_is_refused_before_it_becomes_tokens(of_texts: Te
     assert time.monotonic() - started < 2
 
 
+@pytest.mark.slow
 def test_more_explanations_than_allowed_are_refused(client: TestClient) -> None:
     images = np.zeros((LIMITS.explained_samples + 1, 1, SIDE, SIDE), np.uint8)
     response = client.post("/explain", content=as_npy(images), headers={"content-type": NPY})

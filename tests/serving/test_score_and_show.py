@@ -176,6 +176,7 @@ def test_a_prediction_is_whole_on_a_narrow_terminal(
     assert told.count(prediction) == 2
 
 
+@pytest.mark.slow
 def test_options_may_stand_before_between_and_after_files(digits: np.ndarray, tmp_path: Path) -> None:
     np.save(tmp_path / "one.npy", digits[:1])
     np.save(tmp_path / "-two.npy", digits[:1])

@@ -351,6 +351,7 @@ def fit_odd(folder: Path, rows: np.ndarray, spec: FitSpec) -> Detector:
     return Detector(folder / "bundle")
 
 
+@pytest.mark.slow
 def test_constant_and_empty_columns_and_ten_thousand_categories_make_a_model_that_answers(tmp_path: Path) -> None:
     columns = [
         {"name": "constant"},

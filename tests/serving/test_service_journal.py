@@ -266,6 +266,7 @@ def test_a_journal_has_no_name_before_it_is_held(project: Project, detector: Det
     assert seen == [[]]  # else another start could take it for a dead one's, and remove it
 
 
+@pytest.mark.slow
 def test_two_at_once_that_roll_neither_lose_nor_double(project: Project, detector: Detector) -> None:
     for _ in range(6):
         journal = Journal(project, "small")

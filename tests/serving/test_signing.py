@@ -343,6 +343,7 @@ TAMPERINGS: dict[str, tuple[Change, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tampering", TAMPERINGS)
 def test_whoever_may_write_to_the_registry_cannot_change_a_signed_bundle(tampering: str, project: Project, store: Store) -> None:
     sign_version(store, "digits", "1", project.root / "keys" / "ours.pem")
@@ -392,6 +393,7 @@ def test_a_bundle_that_was_signed_for_another_recipe_is_refused(project: Project
         trusted(project)
 
 
+@pytest.mark.slow
 def test_a_new_key_in_the_recipe_asks_for_a_new_signature(project: Project, store: Store) -> None:
     sign_version(store, "digits", "1", project.root / "keys" / "ours.pem")
     require(project, {"require_signature": True, "public_key": "keys/theirs.pub"})
@@ -401,6 +403,7 @@ def test_a_new_key_in_the_recipe_asks_for_a_new_signature(project: Project, stor
     assert trusted(project).name == "1"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("section", [{"require_signature": False}, {"require_signature": False, "public_key": "keys/ours.pub"}])
 def test_where_none_is_required_none_is_asked_for(section: object, project: Project, store: Store) -> None:
     require(project, section)
@@ -467,6 +470,7 @@ def ae(*arguments: object) -> int:
     return int(given.run(given))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("modules_in_forks")
 def test_every_verb_that_loads_a_version_refuses_an_unsigned_one(project: Project, tmp_path: Path) -> None:
     np.save(tmp_path / "one.npy", np.zeros((28, 28), np.uint8))

@@ -157,6 +157,7 @@ def logged(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> mlflow.pyf
     return mlflow.pyfunc.load_model(str(folder / "model"))
 
 
+@pytest.mark.slow
 def test_the_logged_model_predicts_an_array_of_strings(logged: mlflow.pyfunc.PyFuncModel, detector: Detector) -> None:
     given = np.array(GIVEN)
     assert logged.predict(given) == to_answers(detector.score(GIVEN))

@@ -244,6 +244,7 @@ def in_project(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     return project
 
 
+@pytest.mark.slow
 def test_ae_score_answers_every_sample_and_says_what_is_wrong_with_it(
     in_project: Project, batch: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

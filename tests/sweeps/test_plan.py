@@ -105,6 +105,7 @@ def test_a_recipe_that_detects_is_compared_by_separation_and_another_by_its_erro
 # ---------------------------------------------------------------- trials and rungs
 
 
+@pytest.mark.slow
 def test_a_grid_that_fits_is_trained_whole_and_a_larger_one_is_drawn_by_its_seed_alone(project: Project) -> None:
     whole = planned(project, RATES, SIZES)
     assert [dict(trial.settings) for trial in whole.trials[1:]] == [
