@@ -46,7 +46,7 @@ from aeops.report.model_card import markdown_table
 PROTOCOL = "tiles"
 RECORD, DOCS = RECORDS / "anomaly_tiles.json", ROOT / "docs" / "defects.md"
 BEGIN, END = "<!-- tiles: written by `make bench-anomaly PROTOCOLS=tiles` -->", "<!-- tiles: end -->"
-MODEL, FROZEN = "autoencoder", "frozen features, patches"
+MODEL, FROZEN = "model", "frozen features, patches"
 PIXEL_RANGE = np.float32(255)
 BACKBONE_STEPS, BACKBONE_BATCH, BACKBONE_RATE = 600, 64, 0.003
 MEASURES = ("auroc", "average_precision", "caught", "false_alarms", "pixel_auroc", "aupro", "seconds")
