@@ -194,7 +194,7 @@ ON_CLUSTER = ("aeops.places.run_stage", "train", *STAGE)
 def to_train(ran: Checkout, tmp_path: Path) -> Checkout:
     """A checkout whose recipe has two workers, for so long that they can be killed in the middle."""
     checkout = copy_checkout(ran, tmp_path / "train")
-    checkout.edit_recipe({"train.devices": 2, "train.threads": 1, "train.epochs": 20})
+    checkout.edit_recipe({"train.devices": 2, "train.threads": 1, "train.epochs": 100})
     shutil.rmtree(checkout.root / "artifacts" / "small" / "training")
     return checkout
 
