@@ -90,7 +90,7 @@ def test_a_training_killed_again_and_again_leaves_the_very_same_log_and_bundle(
     tmp_path: Path,
     kill_step: int,
 ) -> None:
-    kills = [8, 3, 9, 17][::kill_step]  # at these steps, from 0; a step that a checkpoint already holds does not come again
+    kills = [3, 8, 9, 17][::kill_step]  # steps, from 0, in order: one that a checkpoint holds does not come again
     for name, killed_spec in (("ensemble", ensemble_spec), ("model", spec)):
         (tmp_path / name).mkdir()
         np.save(tmp_path / name / "samples.npy", digits)
