@@ -28,7 +28,7 @@ PARALLEL := -n auto --dist loadgroup --no-loadscope-reorder  # in the order of t
 test: env
 	$(BIN)/pytest $(PARALLEL) $(COVERED:%=--cov=%) --cov-report= --cov-fail-under=$(COVERED_PERCENT)
 
-# Tests that take half a second of CPU time or more, and whole runs but the first. CI runs them after `make test`.
+# Tests that take half a second of CPU time or more, and whole runs but two. CI runs them after `make test`.
 test-slow: env
 	$(BIN)/pytest -m 'slow and not long' $(PARALLEL)
 

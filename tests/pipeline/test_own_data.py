@@ -28,7 +28,6 @@ def new_and_run(checkout: Checkout, name: str, origin: Path, *options: str) -> s
     return done.stdout
 
 
-@pytest.mark.slow
 def test_rows_of_a_small_table_become_a_champion_in_an_empty_folder(tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
     rows = pd.DataFrame(draw.normal(size=(260, 2)) @ draw.normal(size=(2, 5))).add_prefix("m")
