@@ -119,6 +119,26 @@ def test_files_of_studies_are_found_by_their_sums_and_borrowed(tmp_path: Path, r
         borrow_sources(user, record_of({}), clone)
 
 
+@pytest.mark.parametrize("place", ["neighbour", "checkout"])
+def test_the_source_that_holds_the_masks_is_borrowed_wherever_it_is_found(place: str, tmp_path: Path, record_of) -> None:
+    user = Project(tmp_path / "user", tmp_path / "user" / ".ae")
+    clone = Project(tmp_path / "far" / "clone", tmp_path / "far" / "clone" / ".ae")
+    file = {"neighbour": tmp_path / "shared" / "data", "checkout": user.root}[place] / "tiles" / "tiles.npz"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"images and masks")
+    recipe = b"data: {source: {kind: masked-images, path: tiles/tiles.npz}}\nevaluate: {studies: {pixels: {blur: 1}}}\n"
+    borrow_sources(user, record_of({}, {"rebuild/small.yaml": recipe}), clone)
+    assert clone.find_source("tiles/tiles.npz").read_bytes() == b"images and masks"
+
+
+def test_a_source_outside_the_project_or_gone_is_no_problem_of_a_rebuild(tmp_path: Path, record_of) -> None:
+    user, clone = (Project(tmp_path / name, tmp_path / name / ".ae") for name in ("user", "clone"))
+    for path in ("../elsewhere.npz", "/elsewhere.npz", "gone.npz"):
+        recipe = f"data: {{source: {{kind: npz, path: {path}}}}}\n".encode()
+        borrow_sources(user, record_of({}, {"rebuild/small.yaml": recipe}), clone)
+    assert not (clone.home / "sources").exists()
+
+
 def test_calibration_samples_of_a_file_are_borrowed_too(tmp_path: Path, record_of) -> None:
     user, clone = (Project(tmp_path / name, tmp_path / name / ".ae") for name in ("user", "clone"))
     file = user.home / "sources" / "calibration" / "small-1.npy"

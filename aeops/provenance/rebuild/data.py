@@ -133,7 +133,7 @@ def pull_data(project: Project, record: Record, clone: Project) -> None:
 
 
 def borrow_sources(project: Project, record: Record, clone: Project) -> None:
-    """Make the files that the recipe's model, threshold and studies read findable in the clone, by links into its state folder.
+    """Make what the recipe's model, threshold and studies read findable in the clone, by links into its state folder.
 
     Raises:
         DataError: every one of them that is not found, or is another file now.
@@ -151,11 +151,29 @@ def borrow_sources(project: Project, record: Record, clone: Project) -> None:
         if file_sha256(source_file) != sha256:
             problems.append(f"{source_file} is another file than the recipe knows: SHA-256 {sha256[:12]} is recorded")
             continue
-        link = clone.home / "sources" / path
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(source_file.resolve())
+        _link_source(clone, path, source_file)
     if problems:
         raise DataError("; ".join(problems))
+    _borrow_data_source(project, recipe, clone)
+
+
+def _borrow_data_source(project: Project, recipe: Mapping[str, Any], clone: Project) -> None:
+    """Link the dataset's own source where it is found: a study may read it again, such as the masks of its images.
+
+    Such a study checks itself that the file is the one of the samples, and says what is missing.
+    """
+    data_path = (recipe.get("data") or {}).get("source", {}).get("path")
+    if not isinstance(data_path, str) or Path(data_path).is_absolute() or ".." in Path(data_path).parts:
+        return
+    for candidate in project.source_paths(data_path):
+        if candidate.exists() and not (clone.home / "sources" / data_path).exists():
+            _link_source(clone, data_path, candidate)
+
+
+def _link_source(clone: Project, path: str, source_file: Path) -> None:
+    link = clone.home / "sources" / path
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(source_file.resolve())
 
 
 def named_files(section: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
