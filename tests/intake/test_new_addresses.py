@@ -11,11 +11,13 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pandas as pd
 import pytest
 import sqlalchemy as sa
 from checkout import ROOT
+from fsspec.registry import _registry
 from intake_project import NewProject
 
 from aeops.data.sources import remote, stored_files
@@ -129,6 +131,7 @@ def test_a_store_whose_library_is_missing_names_the_package_and_the_release_that
     project: NewProject, monkeypatch: pytest.MonkeyPatch, scheme: str, package: str
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)  # as where it is not installed
+    monkeypatch.delitem(_registry, scheme, raising=False)  # fsspec remembers what a test before this one used
     code, _, errors = project.new("x", f"{scheme}://bucket/folder", "--yes")
     assert code == 2
     assert f"{scheme}:// needs the package {package}: type pip install {package}=={version('fsspec')}\n" in errors
@@ -144,8 +147,6 @@ def test_google_storage_is_not_in_the_lock_and_the_message_says_what_to_install(
 
 
 def test_all_files_of_a_store_are_fetched_and_none_outside_of_its_folder(tmp_path: Path) -> None:
-    import fsspec
-
     store = fsspec.filesystem("memory")
     for name in ("/bucket/data/a.csv", "/bucket/data/deep/b.csv", "/bucket/other/c.csv"):
         store.pipe_file(name, b"a,b\n1,2\n")
