@@ -168,19 +168,17 @@ class BankScore(Score):
 
     @torch.no_grad()
     def fit(self, samples: ScoreSamples) -> None:
-        available = samples.rows("train")
+        order = np.random.default_rng(samples.seed).permutation(samples.rows("train"))
+        if samples.trim:
+            order = self._leave_out_untypical(samples, order)
+        available = len(order)
         if available < self.neighbours:
-            raise SpecError(
-                [f"score.neighbours: expected at most {available}, the number of training samples, got {self.neighbours}"]
-            )
-        order = np.random.default_rng(samples.seed).permutation(available)
+            left = f"{available}, the number of training samples{' that train.trim leaves' if samples.trim else ''}"
+            raise SpecError([f"score.neighbours: expected at most {left}, got {self.neighbours}"])
         chosen = np.sort(order[: self.rows])
         if self.coreset == "k-centre" and available > self.rows:
             candidates = np.sort(order[:_K_CENTRE_CANDIDATES])
-            [first_view, *_] = self._all_views(samples, candidates)
-            if self.space == "code":
-                first_view = (first_view - first_view.mean(0)) @ _whitening(first_view)
-            chosen = np.sort(candidates[choose_k_centres(first_view, self.rows)])
+            chosen = np.sort(candidates[choose_k_centres(self._first_view(samples, candidates), self.rows)])
         views = self._all_views(samples, chosen)
         if self.space == "code":
             every_view = self._all_views(samples, np.sort(order[:_K_CENTRE_CANDIDATES]))
@@ -189,6 +187,18 @@ class BankScore(Score):
         self.bank = torch.stack([self._as_compared(vectors, view) for view, vectors in enumerate(views)])
         self.half_norms = self.bank.square().sum(2) / 2
         self.samples = torch.from_numpy(samples.raw_inputs("train", chosen))
+
+    def _leave_out_untypical(self, samples: ScoreSamples, order: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return the places of training samples without those that look least like the others, in their order."""
+        candidates = order[: max(self.rows, _K_CENTRE_CANDIDATES)]
+        return candidates[samples.find_typical(self._first_view(samples, candidates))]
+
+    def _first_view(self, samples: ScoreSamples, indices: npt.NDArray[np.int64]) -> Tensor:
+        """Return the vectors by which training samples are chosen, (rows, numbers): of an ensemble's codes the first member's."""
+        vectors = self._all_views(samples, indices)[0]
+        if self.space == "code":
+            vectors = (vectors - vectors.mean(0)) @ _whitening(vectors)
+        return vectors
 
     def _all_views(self, samples: ScoreSamples, indices: npt.NDArray[np.int64]) -> list[Tensor]:
         """Return the vectors of training samples, (rows, numbers), one tensor a view."""

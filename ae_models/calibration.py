@@ -113,7 +113,11 @@ def _fit_score(spec: FitSpec, result: TrainingResult, samples: SampleRoles) -> S
     """Return the score of the spec, once it has learnt from training and validation samples as they are stored."""
     score = build_score(spec.score, result.autoencoder)
     encode_texts = partial(_encode_texts, result=result)
-    score.fit(ScoreSamples(result.autoencoder, spec.input, samples.train, samples.validation, spec.train.seed, encode_texts))
+    score.fit(
+        ScoreSamples(
+            result.autoencoder, spec.input, samples.train, samples.validation, spec.train.seed, encode_texts, spec.train.trim
+        )
+    )
     return score
 
 

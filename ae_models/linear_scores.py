@@ -68,6 +68,8 @@ class PcaResidualScore(Score):
         for output in samples.outputs("train", np.sort(order[:_MOST_ROWS])):
             batches.append(self._vectors(output))
         vectors = torch.cat(batches)
+        if samples.trim:
+            vectors = vectors[torch.from_numpy(samples.find_typical(vectors))]
         self.mean = vectors.double().mean(0).float()
         axes, variances, total = find_principal_axes(vectors - self.mean)
         count = self.components

@@ -17,7 +17,7 @@ from ae_models.score_samples import ScoreSamples
 __all__ = ["PatchBankScore"]
 
 _CANDIDATES = 20_000  # patches among which the bank is chosen: the time of k-centre grows with their number times the bank's
-_PROJECTED_NUMBERS = 128  # numbers a patch that k-centre compares; more are projected at random, which nearly keeps distances
+_PROJECTED_NUMBERS = 128  # numbers a patch by which rows are chosen; more are projected at random, which nearly keeps distances
 _POSITIONS_AT_ONCE = 64  # of a map, compared with the bank at once: their distances to all of its rows are in memory
 _ROWS_AT_ONCE = 1024  # of the bank, compared with all of its rows
 _DISTANCE_FLOOR = 1e-6  # keeps the logarithm of a distance finite, where every patch stands in the bank
@@ -77,6 +77,8 @@ class PatchBankScore(Score):
     @torch.no_grad()
     def fit(self, samples: ScoreSamples) -> None:
         patches = self._draw_patches(samples)
+        if samples.trim:
+            patches = patches[torch.from_numpy(samples.find_typical(_project(patches, np.random.default_rng(samples.seed))))]
         if len(patches) < self.neighbours:
             found = f"{len(patches)}, the patches of {samples.rows('train')} training samples"
             raise SpecError([f"score.neighbours: expected at most {found}, got {self.neighbours}"])
@@ -106,10 +108,7 @@ class PatchBankScore(Score):
         if self.coreset == "random":
             places = generator.permutation(len(patches))[: self.rows]
         else:
-            if patches.shape[1] > _PROJECTED_NUMBERS:
-                projection = generator.standard_normal((patches.shape[1], _PROJECTED_NUMBERS)) / np.sqrt(_PROJECTED_NUMBERS)
-                patches = patches @ torch.from_numpy(projection.astype(np.float32))
-            places = choose_k_centres(patches, self.rows)
+            places = choose_k_centres(_project(patches, generator), self.rows)
         return torch.from_numpy(np.sort(places))
 
     def _patches(self, output: ModelOutput) -> Tensor:
@@ -142,6 +141,14 @@ class PatchBankScore(Score):
         row = nearest_rows.gather(1, position.unsqueeze(1)).squeeze(1)
         distances = (patch - self.bank[self.bank_neighbours[row]]).square().sum(2).sqrt()
         return 1 - distances.softmax(1)[:, 0]
+
+
+def _project(patches: Tensor, generator: np.random.Generator) -> Tensor:
+    """Return patches (k, c) with so few numbers that they are compared quickly, (k, 128 or fewer)."""
+    if patches.shape[1] <= _PROJECTED_NUMBERS:
+        return patches
+    projection = generator.standard_normal((patches.shape[1], _PROJECTED_NUMBERS)) / np.sqrt(_PROJECTED_NUMBERS)
+    return patches @ torch.from_numpy(projection.astype(np.float32))
 
 
 def _nearest_rows_of_rows(bank: Tensor, half_norms: Tensor, count: int) -> Tensor:

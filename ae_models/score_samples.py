@@ -12,6 +12,7 @@ from ae_models.faults import find_changed, inject, standard_faults
 from ae_models.model_output import ModelOutput
 from ae_models.sample_sets import ArraySampleSet, SampleArray, SampleSet
 from ae_models.spec import InputSpec
+from ae_models.typical_samples import find_typical
 
 if TYPE_CHECKING:
     from ae_models.autoencoder import Autoencoder
@@ -31,6 +32,7 @@ class ScoreSamples:
         validation: the same.
         seed: of everything that is drawn.
         as_model_reads: turns raw samples into those of the model: texts into token ids.
+        trim: share of the training samples that are not learnt from, in [0, 0.5]: `train.trim`.
     """
 
     def __init__(
@@ -41,8 +43,9 @@ class ScoreSamples:
         validation: SampleSet,
         seed: int,
         as_model_reads: Callable[[SampleSet], SampleSet] = lambda samples: samples,
+        trim: float = 0.0,
     ) -> None:
-        self.seed = seed
+        self.seed, self.trim = seed, trim
         self._autoencoder, self._input_spec, self._as_model_reads = autoencoder, input_spec, as_model_reads
         self._sets = {"train": train, "validation": validation}
 
@@ -69,6 +72,13 @@ class ScoreSamples:
         if indices is None:
             return samples
         return ArraySampleSet(samples.take(indices))
+
+    def find_typical(self, vectors: torch.Tensor) -> npt.NDArray[np.bool_]:
+        """Return which of these vectors of training samples to learn from, bool (n,): all but the share `trim`.
+
+        Each score calls it with what it compares, (n, numbers): an anomaly may stand out there and nowhere else.
+        """
+        return find_typical(vectors, self.trim, self.seed)
 
     def faulty_outputs(self) -> Iterator[tuple[str, Iterator[ModelOutput]]]:
         """Yield what the model computes of validation samples with a standard fault, by the fault's name and strength.

@@ -266,7 +266,7 @@ def _find_typical_rows(input_spec: InputSpec, rows: SampleArray, trim: float, se
     preprocessing = TablePreprocessing(input_spec)
     preprocessing.learn(rows)
     with torch.inference_mode():
-        vectors = _to_vectors(preprocessing, rows).numpy()
+        vectors = _to_vectors(preprocessing, rows)
     return find_typical(vectors, trim, seed)
 
 

@@ -5,8 +5,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ae_models.sample_sets import SampleArray
-
 __all__ = ["find_typical"]
 
 _REFERENCES = 2000  # samples, at most, that each sample is compared with
@@ -15,12 +13,12 @@ _LEAST_NEIGHBOURS = 5
 _BLOCK_VALUES = 2**22  # distances in memory at once
 
 
-def find_typical(vectors: SampleArray, trim: float, seed: int) -> npt.NDArray[np.bool_]:
+def find_typical(vectors: Tensor, trim: float, seed: int) -> npt.NDArray[np.bool_]:
     """Return which samples to learn from: all but the share `trim` with the largest distance to their k-th neighbour.
 
     k is a fifth of the samples, so that anomalies which lie close together do not vouch for each other. The samples that are
     left out are a share, whatever their distances are: where no anomaly is among them, these are the outskirts of the normal
-    ones, which cost a detector next to nothing (docs/sklearn.md).
+    ones, which cost a detector little (docs/sklearn.md and docs/contaminated.md).
 
     Args:
         vectors: (n, numbers), scaled.
@@ -33,7 +31,7 @@ def find_typical(vectors: SampleArray, trim: float, seed: int) -> npt.NDArray[np
     dropped = int(trim * len(vectors))
     is_typical = np.ones(len(vectors), dtype=bool)
     if dropped:
-        distances = _kth_distances(torch.from_numpy(vectors), seed)
+        distances = _kth_distances(vectors, seed)
         is_typical[np.argsort(-distances, kind="stable")[:dropped]] = False
     return is_typical
 

@@ -82,7 +82,7 @@ def train_score_function(
         training = train_autoencoder(spec.weights, ArraySampleSet(train), validation, Path(folder), progress_bar=False)
     autoencoder = training.autoencoder.cpu().eval()
     score_module = build_score(spec.score, autoencoder)
-    score_module.fit(ScoreSamples(autoencoder, spec.input, ArraySampleSet(train), validation, seed))
+    score_module.fit(ScoreSamples(autoencoder, spec.input, ArraySampleSet(train), validation, seed, trim=spec.train.trim))
     scorer = calibrate_scorer(spec.threshold, autoencoder, score_module, ArraySampleSet(calibration))
 
     def score(samples: np.ndarray) -> np.ndarray:

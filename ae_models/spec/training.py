@@ -19,8 +19,8 @@ class TrainSpec:
     augment: AugmentationSpec = field(default_factory=NoAugmentationSpec)  # what is changed in training samples at random
     seed: int = bounded_field(0, low=0, high=2**31 - 1)  # of everything random: the same seed gives the same bits
     members: int = bounded_field(1, low=1, high=64, omit_default=True)  # of an ensemble, with the seeds seed, seed + 1, ...
-    # Share of the samples with the highest losses that get no gradient, after a fifth of the steps: for unlabelled data of which
-    # some are anomalous; see docs/contaminated.md.
+    # Share of the samples that are not learnt from, for unlabelled data of which some are anomalous: the highest losses get no
+    # gradient after a fifth of the steps, and a score keeps none that look least like the others; see docs/contaminated.md.
     trim: float = bounded_field(0.0, low=0.0, high=0.5, omit_default=True)
     threads: int = bounded_field(
         2, low=1, high=1024

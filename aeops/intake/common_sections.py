@@ -8,6 +8,12 @@ from aeops.intake.recipe_text import Entry
 from aeops.intake.sizing import SplitSizes
 from aeops.recipe.gate_rules import MIN_GROUPS, POWER
 
+TRIM = Entry(
+    "trim",
+    0,
+    "share of the samples that are not learnt from, those least like the others; 0.05 where a few per cent may be anomalous "
+    "(docs/contaminated.md)",
+)
 SERVED_RULES = [
     Entry("onnx_equals_torch", {"metric": "export.max_difference", "at_most": 0.001}, "the exported model is the trained one"),
     Entry("answers_when_served", {"check": "served"}, "the bundle is served once, and answers"),

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+from aeops.intake.common_sections import TRIM
 from aeops.intake.image_probe import ValueRange
 from aeops.intake.recipe_text import Entry
 from aeops.intake.sizing import batch_for, epochs_for, threads_for
@@ -109,6 +110,7 @@ def train_section(shape: Sequence[int], train_count: int) -> Entry:
             Entry("batch", batch),
             Entry("threads", threads_for(batch, math.prod(shape)), "of the CPU; small batches are no quicker on two"),
             Entry("learning_rate", 0.003),
+            TRIM,
             Entry("seed", 0),
         ],
     )

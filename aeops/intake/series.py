@@ -11,7 +11,7 @@ from ae_models.names import names_not_in, names_of
 from ae_models.spec import ChannelSpec, StepsSpec, join_names
 from aeops.errors import DataError, UsageError
 from aeops.intake.column_roles import ColumnRoles, machine_column, number_columns
-from aeops.intake.common_sections import gate_section
+from aeops.intake.common_sections import TRIM, gate_section
 from aeops.intake.proposal import Choices, Proposal, Understanding, label_values, split_labels
 from aeops.intake.recipe_text import Entry, list_entries
 from aeops.intake.sizing import batch_for, count_anomalies, epochs_for, threads_for
@@ -371,6 +371,7 @@ def _train_section(found: FoundSeries, windows: Windows) -> Entry:
         Entry("batch", batch),
         Entry("threads", threads_for(batch, values), "of the CPU; small batches are no quicker on two"),
         Entry("learning_rate", 0.003),
+        TRIM,
         Entry("seed", 0),
     ]
     return Entry("train", entries)

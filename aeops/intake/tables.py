@@ -13,7 +13,7 @@ from aeops.data.sources.table_text import plain_numbers, unpack
 from aeops.errors import DataError, UsageError
 from aeops.intake.column_profile import ColumnProfile, profile_columns
 from aeops.intake.column_roles import ColumnRoles, find_roles
-from aeops.intake.common_sections import data_section, gate_section, threshold_section
+from aeops.intake.common_sections import TRIM, data_section, gate_section, threshold_section
 from aeops.intake.proposal import COLUMN_TITLE, Choices, Proposal, Understanding, source_path, split_labels
 from aeops.intake.recipe_text import Entry, list_entries
 from aeops.intake.series import find_series, propose_series, refusal_reason
@@ -351,6 +351,7 @@ def _train_section(kept: Sequence[ColumnProfile], train_count: int) -> Entry:
             Entry("batch", batch),
             Entry("threads", threads_for(batch, _width(kept)), "of the CPU; small batches are no quicker on two"),
             Entry("learning_rate", 0.003),
+            TRIM,
             Entry("seed", 0),
         ],
     )

@@ -16,7 +16,7 @@ from aeops.data.sources.files import links_beside
 from aeops.data.sources.row_values import cell_text
 from aeops.data.sources.texts import JSON_SUFFIXES, MAX_LINE_BYTES, Records, list_text_files, read_records
 from aeops.errors import DataError, UsageError
-from aeops.intake.common_sections import data_section, gate_section, threshold_section
+from aeops.intake.common_sections import TRIM, data_section, gate_section, threshold_section
 from aeops.intake.proposal import Choices, Proposal, Understanding, find_name, names_among, source_path, split_labels
 from aeops.intake.recipe_text import Entry
 from aeops.intake.sizing import SplitSizes, batch_for, count_anomalies, count_normal, split_sizes
@@ -310,6 +310,7 @@ def _train_section(sizes: SplitSizes) -> Entry:
             Entry("epochs", epochs, reason),
             Entry("batch", min(32, batch_for(sizes.train))),
             Entry("learning_rate", 0.003),
+            TRIM,
             Entry("seed", 0),
         ],
     )

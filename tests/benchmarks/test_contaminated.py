@@ -15,14 +15,14 @@ def test_every_setting_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     out = tmp_path / "contaminated.json"
     contaminated.main(["--seeds", "1", "--scale", "0.1", "--epochs", "1", "--out", str(out)])
     record = json.loads(out.read_text(encoding="utf-8"))
-    assert [cell["level"] for cell in record["cells"]] == [0.1]
+    assert [(cell["level"], cell["score"]) for cell in record["cells"]] == [(0.1, "residual"), (0.1, "hull of orientations")]
     for cell in record["cells"]:
-        plain, trained, both = cell["settings"].values()
+        plain, trained, _, both = cell["settings"].values()
         assert plain["auroc"] != trained["auroc"]  # another model
         assert trained["auroc"] == both["auroc"]  # the same model with another threshold
         assert both["false_alarms"] >= trained["false_alarms"]
     table = contaminated.results_table(record)
-    assert table.count("| digits |") == 3
+    assert table.count("| digits |") == 8
     assert "150 training and 60 calibration samples" in table
 
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import psutil
@@ -17,11 +17,13 @@ from checkout_processes import assert_no_process_left, is_server
 from stack_processes import record_service
 from terminal import Terminal
 
+from aeops.machine.lock import file_lock
 from aeops.machine.network import find_free_port
 from aeops.machine.prefect_access import make_login, prefect_access
 from aeops.machine.servers import TEMPORARY_SERVER, is_healthy, prefect_server_command
 from aeops.machine.stack_settings import Settings, write_settings
 from aeops.project import Project
+from aeops.registry.promotion import LEDGER_LOCK
 from aeops.stack.service_manager import start_process
 
 SECONDS = 5.0  # the promise
@@ -125,7 +127,10 @@ def test_ctrl_c_at_every_step_is_one_line_and_the_next_run_continues(
     interrupted: Checkout, step: str, record_property: Callable[[str, object], None]
 ) -> None:
     flow_runs = len(flow_run_states(interrupted))
-    with run_in_terminal(interrupted) as terminal:
+    with run_in_terminal(interrupted) as terminal, ExitStack() as held:
+        if step == "promote":  # takes less time than a look at the terminal: it waits for somebody who writes to the ledger
+            wait_for(lambda: "register ..." in terminal.lines)
+            held.enter_context(file_lock(Project(interrupted.root, interrupted.home), LEDGER_LOCK))
         record_property("seconds_after_ctrl_c", f"{step} {assert_stopped(terminal, step):.2f}")
         assert_no_process_left(interrupted, seconds=2)
     if step != "starting":  # before that there is none

@@ -227,10 +227,10 @@ def test_constant_columns_constant_tables_and_missing_columns_give_finite_scores
 def test_a_group_of_anomalies_among_the_rows_is_trimmed() -> None:
     rng = np.random.default_rng(0)
     vectors = np.r_[rng.normal(size=(950, 4)), rng.normal(6, 0.1, size=(50, 4))].astype(np.float32)
-    is_typical = find_typical(vectors, 0.1, seed=0)
+    is_typical = find_typical(torch.from_numpy(vectors), 0.1, seed=0)
     assert (~is_typical).sum() == 100
     assert not is_typical[950:].any()
-    assert find_typical(vectors, 0.0, seed=0).all()
+    assert find_typical(torch.from_numpy(vectors), 0.0, seed=0).all()
 
 
 def test_anomalies_among_the_training_rows_cost_less_where_they_are_trimmed() -> None:
