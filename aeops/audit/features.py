@@ -17,7 +17,7 @@ class AuditSamples:
     """All audited samples in memory; one of the first two is None.
 
     Attributes:
-        vectors: float32 (n, values), in [0, 1], and 0 where a value is missing; of rows scaled numbers and one-hot categories.
+        vectors: float32 (n, values), in [0, 1], and 0 where a value is missing; of rows ranks and one-hot categories.
         texts: n strings.
         shape: of a sample as `vectors` lays it out, before it was flattened.
         rows: the rows of a table; None for other samples.
@@ -41,9 +41,13 @@ class AuditSamples:
 
 def read_samples(subject: AuditSubject) -> AuditSamples:
     """Read all samples of a subject: rows as their kind reads them, others as baselines do, a shard at a time."""
-    rows_by_name = subject.kind.named_rows(subject.sample_blocks, subject.input)
-    if rows_by_name is not None:
-        return AuditSamples(rows_by_name.vectors, None, rows_by_name.vectors.shape[1:], rows_by_name)
+    rows = subject.kind.named_rows(subject.sample_blocks, subject.input)
+    if rows is None:
+        return _read_baselines(subject)
+    return AuditSamples(rows.ranked_vectors, None, rows.ranked_vectors.shape[1:], rows)
+
+
+def _read_baselines(subject: AuditSubject) -> AuditSamples:
     texts: list[str] = [""] * len(subject.index)
     vectors, shape = None, subject.spec.shape
     for rows, samples in subject.blocks():

@@ -21,7 +21,9 @@ MIN_SAMPLES = 20
 
 def add_command(commands: Any) -> None:
     """Add `ae audit` to the commands of the parser."""
-    command = commands.add_parser("audit", help="find wrong labels, copies and leaks between splits in a dataset")
+    command = commands.add_parser(
+        "audit", help="find wrong labels, copies and leaks between splits in a dataset of samples or rows"
+    )
     command.add_argument("data", help="a recipe, whose accepted dataset is audited, or a dataset in data/")
     source_help = "read the recipe's source as it is now (default: only where its dataset is not accepted yet)"
     command.add_argument("--source", action="store_true", help=source_help)

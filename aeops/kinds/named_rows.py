@@ -17,6 +17,7 @@ BLOCK = 8_192  # rows that are made vectors of at once
 CELL_DIGITS = 7  # of a number that is shown
 DAY = 86_400  # seconds
 SHOWN_DAYS = 10  # from which on a range of dates is shown without the time of day
+RANK_LENGTH = 12.0**0.5  # of a uniform distribution with a standard deviation of 1
 SMALLEST_SPREAD = 1e-3  # mean squared distance of a group's rows to their mean, so that an equal column does not decide alone
 
 
@@ -74,6 +75,19 @@ class NamedRows:
             part = slice(start, start + BLOCK)
             values = to_vectors(self.rows[part], self.columns, self.one_hot)
             vectors[part] = np.concatenate([values, self.missing[part][:, lacking]], axis=1)
+        return vectors
+
+    @cached_property
+    def ranked_vectors(self) -> np.ndarray:
+        """The same with each number by its rank in its column, uniform with a deviation of 1 and a mean of 0: to classify rows.
+
+        No heavy tail decides a distance then; in docs/audit.md this finds more wrong labels than scaled numbers do.
+        """
+        vectors, place = self.vectors.copy(), 0
+        for index, spec in enumerate(self.specs):
+            if spec.is_scaled:
+                vectors[:, place] = _rank_values(self.rows[:, index])
+            place += spec.place_count(self.one_hot)
         return vectors
 
     # ---------------------------------------------------------------- to compare
@@ -164,6 +178,13 @@ def _describe_range(column: ServedColumn) -> str:
     if column.spec.type == NUMBER and np.isfinite([column.low, column.high]).all():
         return f"{float(f'{column.low:.4g}'):.10g} to {float(f'{column.high:.4g}'):.10g}"
     return describe_usual(column)
+
+
+def _rank_values(values: np.ndarray) -> np.ndarray:
+    """Return the rank of each value (n,), the middle one of equal values; 0, the middle, where it is missing."""
+    ordered = np.sort(values[~np.isnan(values)])
+    places = (np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right")) / max(1, 2 * len(ordered))
+    return np.where(np.isnan(values), 0.0, RANK_LENGTH * (places - 0.5))
 
 
 def _number_rows(rows: np.ndarray) -> np.ndarray:
