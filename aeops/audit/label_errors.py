@@ -72,7 +72,7 @@ def estimate_probabilities(samples: AuditSamples, labels: np.ndarray, groups: Se
 
 def split_folds(targets: np.ndarray, groups: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return the rows to train on and those to estimate, for each fold; no group is in both."""
-    if groups.max() == len(groups) - 1:
+    if len(np.unique(groups)) == len(groups):
         return list(StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(targets, targets))
     return list(StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0).split(targets, targets, groups))
 

@@ -51,10 +51,14 @@ def pair_cells(rows: NamedRows, first: int, second: int) -> list[PairCell]:
 
 
 def _differences(rows: NamedRows, first: int, second: int) -> np.ndarray:
-    """Return how far two rows are apart in each column, in its spreads: 1 where a category differs, (columns,)."""
+    """Return how far two rows are apart in each column, in its spreads, (columns,).
+
+    It is 1 where a category or a boolean differs, or one of the two values is missing.
+    """
     one, other = rows.rows[first], rows.rows[second]
     spreads = np.array([column.spread for column in rows.columns])
-    distances = np.abs(np.nan_to_num(one) - np.nan_to_num(other)) / spreads
+    with np.errstate(over="ignore", invalid="ignore"):  # of infinite values
+        distances = np.abs(one - other) / spreads
+    has_distance = np.array([spec.is_scaled for spec in rows.specs]) & ~np.isnan(distances)
     unequal = (one != other) & ~(np.isnan(one) & np.isnan(other))
-    has_distance = np.array([spec.is_scaled for spec in rows.specs]) & np.isfinite(distances)
     return np.where(unequal, np.where(has_distance, np.maximum(distances, np.finfo(float).tiny), 1.0), 0.0)

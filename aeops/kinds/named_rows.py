@@ -18,6 +18,7 @@ CELL_DIGITS = 7  # of a number that is shown
 DAY = 86_400  # seconds
 SHOWN_DAYS = 10  # from which on a range of dates is shown without the time of day
 RANK_LENGTH = 12.0**0.5  # of a uniform distribution with a standard deviation of 1
+LARGEST_SCALED = 1e6  # of a number in spreads
 SMALLEST_SPREAD = 1e-3  # mean squared distance of a group's rows to their mean, so that an equal column does not decide alone
 
 
@@ -73,7 +74,7 @@ class NamedRows:
         vectors = np.empty((len(self.rows), width), np.float32)
         for start in range(0, len(self.rows), BLOCK):
             part = slice(start, start + BLOCK)
-            values = to_vectors(self.rows[part], self.columns, self.one_hot)
+            values = _scale(self.rows[part], self.columns, self.one_hot)
             vectors[part] = np.concatenate([values, self.missing[part][:, lacking]], axis=1)
         return vectors
 
@@ -98,7 +99,7 @@ class NamedRows:
         places = np.flatnonzero(self._have_distance)
         if not len(places):
             return np.zeros((len(self.rows), 0), np.float32)
-        scaled = to_vectors(self.rows[:, places], [self.columns[place] for place in places], self.one_hot)
+        scaled = _scale(self.rows[:, places], [self.columns[place] for place in places], self.one_hot)
         scaled[self.missing[:, places]] = 0
         return scaled
 
@@ -169,6 +170,12 @@ class NamedRows:
         """Return the usual values of each column among the rows at these places; None: among those it was learnt of."""
         columns = self.columns if members is None else learn_columns(self.rows[members], self.specs)
         return list(map(_describe_range, columns))
+
+
+def _scale(rows: np.ndarray, columns: Sequence[ServedColumn], one_hot: int) -> np.ndarray:
+    """Return the vectors of rows, finite whatever they hold: a source that is not validated may hold infinite values."""
+    with np.errstate(over="ignore"):
+        return to_vectors(rows, columns, one_hot).clip(-LARGEST_SCALED, LARGEST_SCALED)
 
 
 def _describe_range(column: ServedColumn) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from chromium import axe_faults, needs_chromium, run_chromium
 from data_project import Room, make_room
 from sklearn.datasets import load_wine
 from wine_table import SECTIONS, wine_dataset, wine_input
@@ -122,6 +123,23 @@ def test_a_constant_column_and_one_without_values_change_nothing() -> None:
     assert pair_set(near_rows(five, one_split(five), LIMIT)) == {(0, 1)}
 
 
+def test_infinite_values_of_a_source_that_is_not_validated_are_read() -> None:
+    rows = np.random.default_rng(0).normal(0, 1e-12, size=(50, 3))
+    rows[3, 0], rows[4, 1], rows[5] = np.inf, -np.inf, rows[6]
+    table = named(rows, *numbers(3))
+    assert np.isfinite(table.vectors).all()
+    assert np.isfinite(table.ranked_vectors).all()
+    assert not pair_set(near_rows(table, one_split(table), LIMIT))
+    assert [cell.first for cell in pair_cells(table, 3, 4)[:2]] == ["inf", table.cells(3)[1]]
+
+
+def test_a_rank_is_the_middle_one_of_equal_values_and_of_missing_ones() -> None:
+    table = named(np.array([[1.0], [2.0], [2.0], [100.0], [np.nan]]), *numbers(1))
+    expected = np.sqrt(12) * (np.array([0.125, 0.5, 0.5, 0.875, 0.5]) - 0.5)
+    np.testing.assert_allclose(table.ranked_vectors[:, 0], expected, rtol=1e-6)
+    assert table.ranked_vectors[:, 1].tolist() == [0, 0, 0, 0, 1]
+
+
 def test_ten_thousand_categories_are_no_wider_than_a_vector_of_the_frequent_ones() -> None:
     names = tuple(f"client {number}" for number in range(10_000))
     rows = np.column_stack([np.arange(10_000), np.random.default_rng(0).normal(size=10_000)])
@@ -233,9 +251,7 @@ def audited(capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, Any]
 
 
 @pytest.mark.slow
-def test_wrong_labels_and_copies_of_a_table_are_found_and_shown_by_column(
-    room: Room, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_wrong_labels_and_copies_of_a_table_are_found_and_shown_by_column(room: Room, capsys: pytest.CaptureFixture[str]) -> None:
     report = audited(capsys, "--rows", "12")
     suspects = report["labels"]["suspects"]
     assert {f"mine-{row:06}" for row in FLIPPED} == {one["id"] for one in suspects[:3]}
@@ -262,6 +278,7 @@ def test_wrong_labels_and_copies_of_a_table_are_found_and_shown_by_column(
 def test_the_terminal_shows_columns_within_eighty_characters(
     room: Room, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    room.accept_unjudged()
     monkeypatch.setenv("COLUMNS", "80")
     assert main(["audit", "mine"]) == 0
     printed = capsys.readouterr().out
@@ -290,7 +307,21 @@ def test_a_table_whose_labels_cannot_be_checked_says_why(room: Room, capsys: pyt
         expected = "and 170 more"
     else:
         write(room, frame.iloc[[0, 1, 60, 61, 140]])
+    room.accept_unjudged()
     report = audited(capsys)
     assert expected in report["labels"]["skipped"]
     assert report["labels"]["suspects"] == []
     assert report["copies"]["pairs"]["exact"] == (0 if case == "five rows" else 1)
+
+
+@pytest.mark.long
+@needs_chromium
+def test_a_phone_shows_the_columns_of_rows_without_scrolling_sideways(room: Room, capsys: pytest.CaptureFixture[str]) -> None:
+    write(room, wine_frame().rename(columns={"alcohol": "alcohol" * 12, "proline": "pro line " * 8}))
+    address = Path(audited(capsys, "--rows", "12")["page"]).as_uri()
+    with run_chromium() as browser:
+        page = browser.new_page(viewport={"width": 400, "height": 800})
+        page.goto(address)
+        assert page.evaluate("document.documentElement.scrollWidth") == 400
+        assert page.locator("#labels tbody tr").count() == 12 * 8
+        assert axe_faults(browser, address, "light") == []
