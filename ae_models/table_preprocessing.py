@@ -19,13 +19,13 @@ from torch import Tensor, nn
 
 from ae_models.sample_sets import SampleArray, SampleSet, as_sample_set
 from ae_models.spec import BOOLEAN, CATEGORY, ColumnBlock, ColumnSpec, InputSpec
+from ae_models.table_facts import LARGEST, learn_column, present_values
 
 __all__ = ["ONE_HOT", "TAIL", "ColumnFacts", "TablePreprocessing"]
 
 TAIL = 8.0  # spreads from the middle, from which on a scaled number grows by its logarithm only
 ONE_HOT = 0.5**0.5  # value of a category's place, so that two different categories are at a distance of 1
 _KNOTS = 33  # quantiles of a column that its map is a straight line between
-_LARGEST = 1e300  # of a value, so that differences stay finite
 _LARGEST_SCALED = 1e6
 _TINY = 1e-300  # in the place of a length of 0
 _NORMAL_REACH = 3.0  # of the knots of a normal scaling, in standard deviations, so that its tails have knots, too
@@ -35,7 +35,6 @@ _NORMAL_MARGIN = 0.001  # share beyond the lowest and the highest training value
 _TUKEY_LAMBDA, _TUKEY_SCALE = 0.135, 0.1975
 _NEWTON_STEPS = 6  # to the inverse of these: exact to 1e-9
 _LEARNT_ROWS = 500_000  # rows, evenly chosen, from which quantiles are learnt; they need a column at once
-_NORMAL_QUARTILES = 1.3489795003921634  # distance between the quartiles of a normal distribution, in its standard deviations
 _UNIT_DEVIATION = 3.0**0.5  # half the length of a uniform distribution with a standard deviation of 1
 
 
@@ -120,39 +119,14 @@ class TablePreprocessing(nn.Module):
         """Learn from training rows, (n, columns) with n >= 1."""
         values = _read_rows(as_sample_set(rows))
         for index, column in enumerate(self.columns):
-            column_values = values[:, index]
-            present = column_values[~np.isnan(column_values)].clip(-_LARGEST, _LARGEST)
-            self.missing_share[index] = 1 - len(present) / max(1, len(column_values))
-            if column.type == CATEGORY:
-                present = present[present < len(column.categories)]
-            if len(present):
-                self._learn_column(index, column, present)
-
-    def _learn_column(self, index: int, column: ColumnSpec, present: npt.NDArray[np.float64]) -> None:
-        self.usual[:, index] = torch.from_numpy(np.quantile(present, (0.025, 0.975)))
-        if not column.is_scaled:
-            codes, counts = np.unique(present, return_counts=True)
-            self.fill[index] = float(codes[counts.argmax()])
-            self.centre[index], self.inverse_spread[index] = (0.5, 1.0) if column.type == BOOLEAN else (0.0, 0.0)
-            return
-        first, median, third = np.quantile(present, (0.25, 0.5, 0.75))
-        with np.errstate(over="ignore", invalid="ignore"):
-            mean, deviation = float(present.mean()), float(present.std())
-        quartile_deviation = (third - first) / _NORMAL_QUARTILES
-        spread = deviation if self.scaling == "standard" or quartile_deviation == 0 else quartile_deviation
-        if not np.isfinite(spread) or not np.isfinite(mean):
-            mean, spread = median, quartile_deviation
-        self.fill[index] = median
-        self.centre[index] = mean if self.scaling == "standard" else median
-        self.inverse_spread[index] = 1 / spread if spread > 0 else 1.0
-        low, high = present.min(), present.max()
-        for place, (given, end, direction) in enumerate(((column.min, low, -1), (column.max, high, 1))):
-            if given is not None:
-                self.allowed[place, index] = given
-            elif column.headroom is not None:
-                self.allowed[place, index] = end + direction * column.headroom * (high - low)
-        if len(self.knots):
-            self.knots[:, index] = torch.from_numpy(np.quantile(present, self.knot_places))
+            present = present_values(values[:, index])
+            self.missing_share[index] = 1 - len(present) / max(1, len(values))
+            learnt = learn_column(present, column, self.scaling)
+            self.centre[index], self.inverse_spread[index], self.fill[index] = learnt[:3]
+            self.usual[:, index] = torch.tensor([learnt.low, learnt.high], dtype=torch.float64)
+            self.allowed[:, index] = torch.tensor([learnt.allowed_low, learnt.allowed_high], dtype=torch.float64)
+            if len(self.knots) and column.is_scaled and len(present):
+                self.knots[:, index] = torch.from_numpy(np.quantile(present, self.knot_places))
 
     def facts(self) -> list[ColumnFacts]:
         """Return what was learnt, one entry a column."""
@@ -187,7 +161,7 @@ class TablePreprocessing(nn.Module):
             float32 (n, width).
         """
         is_missing = torch.isnan(raw)
-        filled = torch.where(is_missing, self.fill, raw).clamp(-_LARGEST, _LARGEST)
+        filled = torch.where(is_missing, self.fill, raw).clamp(-LARGEST, LARGEST)
         parts = []
         if self.plain_columns:
             parts.append(self._scale(filled[:, self.plain_columns]))

@@ -71,6 +71,7 @@ TARGETS = {
     ),
     "models": (
         "tests/audit/test_audit_command.py",
+        "tests/audit/test_table_audit.py",
         "tests/data/test_series_datasets.py",
         "tests/evaluation/test_codes.py",
         "tests/evaluation/test_series_report.py",

@@ -1,4 +1,4 @@
-"""Render the page of an audit: one self-contained HTML file with a picture of each sample that it names.
+"""Render the page of an audit: one self-contained HTML file with a picture, or the columns, of each sample that it names.
 
 To change the text: aeops/report/templates/audit.html.j2; the style: report.css beside it.
 """
@@ -25,19 +25,19 @@ MAX_TEXT = 400  # characters of a sample that are shown
 
 @dataclass(frozen=True)
 class SuspectCard:
-    """A suspect and its picture."""
+    """A suspect and its picture; None of a row of a table, whose cells are shown."""
 
     suspect: LabelSuspect
-    picture: PageBlock
+    picture: PageBlock | None
 
 
 @dataclass(frozen=True)
 class PairCard:
-    """A pair and the pictures of both samples."""
+    """A pair and the pictures of both samples; None of rows of a table."""
 
     pair: CopyPair
-    first: PageBlock
-    second: PageBlock
+    first: PageBlock | None
+    second: PageBlock | None
 
 
 def render_page(subject: AuditSubject, report: AuditReport, now: datetime) -> str:
@@ -49,7 +49,7 @@ def render_page(subject: AuditSubject, report: AuditReport, now: datetime) -> st
         now: time of the audit.
     """
     pictures = _draw(subject, report)
-    suspects = [SuspectCard(suspect, pictures[suspect.row]) for suspect in report.labels.suspects]
+    suspects = [SuspectCard(suspect, pictures.get(suspect.row)) for suspect in report.labels.suspects]
     return (
         html_environment()
         .get_template("audit.html.j2")
@@ -66,7 +66,7 @@ def render_page(subject: AuditSubject, report: AuditReport, now: datetime) -> st
 
 
 def _cards(pairs: list[CopyPair], pictures: dict[int, PageBlock]) -> list[PairCard]:
-    return [PairCard(pair, pictures[pair.first_row], pictures[pair.second_row]) for pair in pairs]
+    return [PairCard(pair, pictures.get(pair.first_row), pictures.get(pair.second_row)) for pair in pairs]
 
 
 def _named_rows(report: AuditReport) -> Iterator[int]:
@@ -84,9 +84,9 @@ def _rows_of_pairs(pairs: list[CopyPair]) -> Iterator[int]:
 
 
 def _draw(subject: AuditSubject, report: AuditReport) -> dict[int, PageBlock]:
-    """Return the picture of each sample that the page shows, by its row."""
+    """Return the picture of each sample that the page shows, by its row; none of rows of a table."""
     rows = sorted(set(_named_rows(report)))
-    if not rows:
+    if not rows or report.columns:
         return {}
     stored = subject.samples(rows)
     texts = subject.kind.baseline(stored, subject.spec).texts

@@ -9,12 +9,12 @@ from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
 from aeops.audit.features import AuditSamples
+from aeops.audit.near_rows import NEIGHBOURS, near_rows
 from aeops.data.sample_pairs import EXACT, NEAR, Pairs, unique_pairs
 
 IMAGE_LIMIT = 0.98  # correlation of pixels
-VALUES_LIMIT = 0.999  # of other values, each scaled by its spread over the set
+VALUES_LIMIT = 0.999  # of other values and rows, each scaled by its spread over the set
 TEXT_LIMIT = 0.8  # share of common words (Jaccard)
-NEIGHBOURS = 5  # of each sample that are compared with it value by value
 _PROJECTED = 64  # numbers a sample by which neighbours are looked for
 _PROJECTION_ROWS = 5_000  # that the projection is fitted to
 _TEXT_ROWS = 1_024  # that are joined at once
@@ -49,6 +49,8 @@ def near_limit(samples: AuditSamples) -> float:
 
 def near_method(samples: AuditSamples) -> str:
     """Describe how near copies are looked for, to go on after "near copies by the"."""
+    if samples.rows is not None:
+        return "distance of their numbers, in spreads, where all else is the same: 1 - mean squared difference / 2"
     if samples.texts is not None:
         return "share of common words (Jaccard)"
     if samples.are_images:
@@ -60,8 +62,10 @@ def near_pairs(samples: AuditSamples, splits: pd.Series, limit: float) -> Pairs:
     """Return pairs of samples with a similarity of at least `limit`.
 
     Of vectors the five nearest of each sample are looked at, and its nearest in each other split, so that no leak hides behind
-    many copies within a split; of texts all pairs.
+    many copies within a split; so it is of rows; of texts all pairs.
     """
+    if samples.rows is not None:
+        return near_rows(samples.rows, splits, limit)
     if samples.texts is not None:
         return near_texts(samples.texts, limit)
     assert samples.vectors is not None

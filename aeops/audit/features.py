@@ -1,10 +1,11 @@
-"""Samples as an audit compares and classifies them: a matrix of numbers, or texts."""
+"""Samples as an audit compares and classifies them: a matrix of numbers, texts, or rows of named columns."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from aeops.audit.subject import AuditSubject
+from aeops.kinds.named_rows import NamedRows
 
 MAX_VALUES = 16_384  # of a sample that is compared, such as 128 x 128 pixels; of larger ones neighbouring values are averaged
 _IMAGE_AXES = 3  # channels, height, width
@@ -13,17 +14,19 @@ _WINDOW_AXES = 2  # channels, steps
 
 @dataclass(frozen=True)
 class AuditSamples:
-    """All audited samples in memory; one of the two is None.
+    """All audited samples in memory; one of the first two is None.
 
     Attributes:
-        vectors: float32 (n, values), in [0, 1]; 0 where a value is missing.
+        vectors: float32 (n, values), in [0, 1], and 0 where a value is missing; of rows ranks and one-hot categories.
         texts: n strings.
         shape: of a sample as `vectors` lays it out, before it was flattened.
+        rows: the rows of a table; None for other samples.
     """
 
     vectors: np.ndarray | None
     texts: list[str] | None
     shape: tuple[int, ...]
+    rows: NamedRows | None = None
 
     @property
     def are_images(self) -> bool:
@@ -37,7 +40,14 @@ class AuditSamples:
 
 
 def read_samples(subject: AuditSubject) -> AuditSamples:
-    """Read all samples of a subject as baselines read them, a shard at a time."""
+    """Read all samples of a subject: rows as their kind reads them, others as baselines do, a shard at a time."""
+    rows = subject.kind.named_rows(subject.sample_blocks, subject.input)
+    if rows is None:
+        return _read_baselines(subject)
+    return AuditSamples(rows.ranked_vectors, None, rows.ranked_vectors.shape[1:], rows)
+
+
+def _read_baselines(subject: AuditSubject) -> AuditSamples:
     texts: list[str] = [""] * len(subject.index)
     vectors, shape = None, subject.spec.shape
     for rows, samples in subject.blocks():

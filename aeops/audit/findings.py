@@ -8,6 +8,41 @@ FORMAT = 1
 
 
 @dataclass(frozen=True)
+class SuspectCell:
+    """A column of a row that looks less like its label than like another one.
+
+    Attributes:
+        column: its name.
+        value: of the row.
+        usual: its usual values among the rows with the label.
+        usual_of_suggested: the same with the other label.
+    """
+
+    column: str
+    value: str
+    usual: str
+    usual_of_suggested: str
+
+
+@dataclass(frozen=True)
+class PairCell:
+    """A column of two rows.
+
+    Attributes:
+        column: its name.
+        first, second: the values of the two.
+        usual: its usual values in all rows.
+        differs: whether the two values do.
+    """
+
+    column: str
+    first: str
+    second: str
+    usual: str
+    differs: bool
+
+
+@dataclass(frozen=True)
 class LabelSuspect:
     """A sample that looks less like its label than like another one.
 
@@ -18,6 +53,7 @@ class LabelSuspect:
         label: its label.
         suggested: the other label that it looks most like.
         label_probability, suggested_probability: out of fold.
+        cells: of a row of a table, the columns that are most unlike its label, the most unlike first.
     """
 
     row: int
@@ -27,6 +63,7 @@ class LabelSuspect:
     suggested: str
     label_probability: float
     suggested_probability: float
+    cells: list[SuspectCell] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -61,6 +98,7 @@ class CopyPair:
         first_split, second_split: their splits.
         first_label, second_label: their labels; empty where they have none.
         similarity: 1 for equal samples; else the correlation of their values, the share of common tokens or of common steps.
+        cells: of rows of a table, the columns that differ most, the largest difference first.
     """
 
     relation: str
@@ -73,6 +111,7 @@ class CopyPair:
     first_label: str
     second_label: str
     similarity: float
+    cells: list[PairCell] = field(default_factory=list)
 
     @property
     def crosses_splits(self) -> bool:
@@ -96,6 +135,7 @@ class CopyCheck:
         pairs: the number of pairs, by relation.
         label_conflicts: pairs whose labels differ.
         examples: some pairs, the most similar first.
+        by_chance: of a table, how many samples would have a copy if its columns had nothing to do with each other, by relation.
     """
 
     method: str
@@ -104,6 +144,7 @@ class CopyCheck:
     pairs: dict[str, int]
     label_conflicts: int
     examples: list[CopyPair]
+    by_chance: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -144,6 +185,7 @@ class AuditReport:
         rows: all of them; `audited` of them were looked at.
         splits: rows of each split, of those that were looked at.
         notes: what a reader has to know of how it was done.
+        columns: names of a table's columns, in order.
     """
 
     name: str
@@ -157,6 +199,7 @@ class AuditReport:
     copies: CopyCheck
     leaks: list[Leak]
     notes: list[str]
+    columns: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report ready for JSON."""

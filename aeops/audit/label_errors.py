@@ -20,6 +20,7 @@ from aeops.audit.features import AuditSamples
 
 FOLDS = 5
 MIN_CLASS_SAMPLES = 2 * FOLDS  # of a label that is checked
+MAX_CLASSES = 300  # labels that are checked: time grows with the square of their number, memory with their number
 COMPONENTS = 50  # principal components of vectors
 LANDMARKS = 1_000
 KERNEL_WIDTH = 1.0  # gamma times twice the total variance of the components
@@ -56,11 +57,16 @@ def estimate_probabilities(samples: AuditSamples, labels: np.ndarray, groups: Se
     scores = np.zeros((len(targets), len(classes)))
     classifier = _classifier(samples, len(targets))
     for train, test in folds:
-        scores[test] = _class_scores(classifier.fit(inputs[train], targets[train]), inputs[test], len(classes))
+        if holds_several(targets[train]):
+            classifier.fit(inputs[train], targets[train])
+            scores[test] = _class_scores(classifier, inputs[test], len(classes))
     probabilities = np.zeros_like(scores)
     for train, test in folds:
-        fitted = LogisticRegression(max_iter=200).fit(scores[train], targets[train])
-        probabilities[test] = fitted.predict_proba(scores[test])
+        if holds_several(targets[train]):
+            fitted = LogisticRegression(max_iter=200).fit(scores[train], targets[train])
+            probabilities[np.ix_(test, fitted.classes_)] = fitted.predict_proba(scores[test])
+        else:
+            probabilities[test, targets[train][0]] = 1.0
     return OutOfFold(probabilities, classes, describe_classifier(samples))
 
 
@@ -92,11 +98,20 @@ def _classifier(samples: AuditSamples, rows: int) -> Pipeline:
 
 
 def _class_scores(classifier: Pipeline, inputs: np.ndarray, classes: int) -> np.ndarray:
-    """Return the classifier's score of each class, (n, classes)."""
+    """Return the classifier's score of each class, (n, classes); of one that it has not seen the lowest of all."""
     scores = np.asarray(classifier.decision_function(inputs))
-    if classes == 2:
-        return np.stack([-scores, scores], axis=1)
-    return scores
+    if scores.ndim == 1:
+        scores = np.stack([-scores, scores], axis=1)
+    if scores.shape[1] == classes:
+        return scores
+    of_all = np.full((len(scores), classes), scores.min(initial=0.0))
+    of_all[:, classifier.classes_] = scores
+    return of_all
+
+
+def holds_several(targets: np.ndarray) -> bool:
+    """Return whether there are different ones among some targets (n,) with n >= 1."""
+    return bool((targets != targets[0]).any())
 
 
 # ---------------------------------------------------------------- which labels look wrong

@@ -3,14 +3,15 @@
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from ae_models.spec import join_names, suggest_match
+from ae_models.spec import InputSpec, join_names, suggest_match
 from aeops.data.dataset import content_sha256, read_index, read_shards, require_receipt
+from aeops.data.shards import read_input
 from aeops.errors import UsageError
 from aeops.kinds.interface import DataKind, load_kind
 from aeops.kinds.samples import SampleSpec
@@ -32,6 +33,7 @@ class AuditSubject:
         origin: DATASET or SOURCE.
         folder: of the dataset.
         kind_name, kind: of its samples.
+        input: the section input, as the dataset has it.
         spec: of its samples.
         content_sha256: of the dataset.
         index: of the samples that are looked at, a row each, numbered from 0.
@@ -44,6 +46,7 @@ class AuditSubject:
     folder: Path
     kind_name: str
     kind: DataKind
+    input: InputSpec
     spec: SampleSpec
     content_sha256: str
     index: pd.DataFrame
@@ -54,6 +57,11 @@ class AuditSubject:
         """Yield the positions in `index` of a shard's rows, and their stored samples (k, ...)."""
         for part, samples in read_shards(self.folder, self.index):
             yield part.index.to_numpy(), samples
+
+    def sample_blocks(self) -> Iterator[np.ndarray]:
+        """Yield the stored samples (k, ...) of one shard after another, in the order of `index`."""
+        for _, samples in self.blocks():
+            yield samples
 
     def samples(self, rows: list[int]) -> np.ndarray:
         """Return the stored samples (k, ...) at these positions of `index`, in this order."""
@@ -132,7 +140,8 @@ def _subject(name: str, origin: str, folder: Path, sha256: str, recipe: Recipe |
     index = read_index(folder)
     rows = len(index)
     if rows > max_samples:
-        index = index.sort_values(["sha256", "id"]).head(max_samples).sort_values(["shard", "row"])
+        index = index.sort_values(["sha256", "id"]).head(max_samples)
+    index = index.sort_values(["shard", "row"])
     label_text = str if recipe is None else recipe.label_text
     kind = description["kind"]
     if "channels" in description:
@@ -140,9 +149,8 @@ def _subject(name: str, origin: str, folder: Path, sha256: str, recipe: Recipe |
             f"{name} is a series that is stored step by step, and a step alone has neither a copy nor a wrong label: expected a "
             "dataset of samples; ae score says which steps of a series are unlike the others"
         )
-    if "columns" in description:
-        raise UsageError(
-            f"{name} is a table, whose rows of several types are not audited yet: expected images, windows, arrays or texts; "
-            f"`ae suite {name}` says what is expected of each column, `ae score` which rows are unlike the others"
-        )
-    return AuditSubject(name, origin, folder, kind, load_kind(kind), spec, sha256, index.reset_index(drop=True), rows, label_text)
+    stored = read_input(description)
+    if recipe is not None:
+        stored = replace(stored, one_hot=recipe.fit.input.one_hot)
+    index = index.reset_index(drop=True)
+    return AuditSubject(name, origin, folder, kind, load_kind(kind), stored, spec, sha256, index, rows, label_text)

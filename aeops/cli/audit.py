@@ -14,16 +14,22 @@ if TYPE_CHECKING:
     from aeops.audit.findings import AuditReport
 
 MAX_ROWS = 20  # of a table in the terminal
+MAX_EXPLAINED = 5  # rows and pairs of a table whose columns are printed
+MAX_CELLS = 3  # of each of them
 MIN_SAMPLES = 20
 
 
 def add_command(commands: Any) -> None:
     """Add `ae audit` to the commands of the parser."""
-    command = commands.add_parser("audit", help="find wrong labels, copies and leaks between splits in a dataset")
+    command = commands.add_parser(
+        "audit", help="find wrong labels, copies and leaks between splits in a dataset of samples or rows"
+    )
     command.add_argument("data", help="a recipe, whose accepted dataset is audited, or a dataset in data/")
     source_help = "read the recipe's source as it is now (default: only where its dataset is not accepted yet)"
     command.add_argument("--source", action="store_true", help=source_help)
-    near_help = "similarity from which two samples are near copies (default: 0.98 of images, 0.999 of series, 0.8 of texts)"
+    near_help = (
+        "similarity from which two samples are near copies (default: 0.98 of images, 0.999 of series and rows, 0.8 of texts)"
+    )
     command.add_argument("--near", type=float, metavar="SIMILARITY", help=near_help)
     command.add_argument("--samples", type=int, default=100_000, help="that are looked at, of a larger set (default: 100,000)")
     command.add_argument("--rows", type=int, default=60, help="suspects and pairs that are listed (default: 60)")
@@ -106,18 +112,44 @@ def _show_labels(console: "Console", report: "AuditReport") -> None:
         console.print(f"labels     not checked: {labels.skipped}")
         return
     table = Table(title=f"labels that look wrong: the first {min(MAX_ROWS, len(labels.suspects))}", title_justify="left")
-    for name, justify in (("sample", "left"), ("split", "left"), ("label", "left"), ("looks like", "left")):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for name in ("sample", "split", "label", "looks like"):
+        table.add_column(name)
     table.add_column("p(label)", justify="right")
     table.add_column("p(other)", justify="right")
     for one in labels.suspects[:MAX_ROWS]:
         probabilities = f"{one.label_probability:.3f}", f"{one.suggested_probability:.3f}"
         table.add_row(one.id, one.split, one.label, one.suggested, *probabilities)
     console.print(table)
+    _show_suspect_cells(console, report)
     console.print(
         f"labels     {labels.wrong:,} look wrong; the likeliest label is the given one for {labels.accuracy:.1%} "
         f"({labels.classifier}, {labels.folds} folds)"
     )
+
+
+def _show_suspect_cells(console: "Console", report: "AuditReport") -> None:
+    """Print why the first rows of a table look wrong: the columns that are most unlike their label."""
+    from rich.table import Table
+
+    if not report.columns:
+        return
+    table = Table("sample", "column", "value", "usual of its label", title="most unlike their label", title_justify="left")
+    for one in report.labels.suspects[:MAX_EXPLAINED]:
+        for cell in one.cells[:MAX_CELLS]:
+            table.add_row(one.id, cell.column, cell.value, cell.usual)
+        table.add_section()
+    console.print(table)
+
+
+def _show_pairs(console: "Console", report: "AuditReport") -> None:
+    """Print the first pairs of rows of a table, with the columns that differ most."""
+    for pair in report.copies.examples[:MAX_EXPLAINED]:
+        if not pair.cells:
+            return
+        console.print(f"{pair.relation:<10} {pair.first} ({pair.first_split}), {pair.second} ({pair.second_split})")
+        for cell in pair.cells[:MAX_CELLS]:
+            if cell.differs:
+                console.print(f"           {cell.column} {cell.first}, {cell.second}; usual: {cell.usual}")
 
 
 def _show_copies(console: "Console", report: "AuditReport") -> None:
@@ -126,11 +158,13 @@ def _show_copies(console: "Console", report: "AuditReport") -> None:
     for relation, count in copies.samples.items():
         if count:
             pair_count = copies.pairs[relation]
-            counts.append(f"{count:,} {relation} ({pair_count:,} pair{'s' * (pair_count != 1)})")
+            by_chance = f"; {copies.by_chance[relation]:,} by chance" if relation in copies.by_chance else ""
+            counts.append(f"{count:,} {relation} ({pair_count:,} pair{'s' * (pair_count != 1)}{by_chance})")
     line = ", ".join(counts) or "none"
     if copies.label_conflicts:
-        line += f"; in {copies.label_conflicts:,} pairs the labels differ"
+        line += f"; in {copies.label_conflicts:,} pair{'s' * (copies.label_conflicts != 1)} the labels differ"
     console.print(f"copies     {line}; near ones by the {copies.method}, from {copies.limit:g}")
+    _show_pairs(console, report)
 
 
 def _show_leaks(console: "Console", report: "AuditReport") -> None:

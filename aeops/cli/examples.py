@@ -12,7 +12,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "recalibrate": ("ae recalibrate digits --rate 0.005",),
     "seeds": ("ae seeds digits -n 5",),
     "sweep": ("ae sweep digits --over train.learning_rate=0.003,0.006,0.01",),
-    "audit": ("ae audit digits --near 0.98",),
+    "audit": ("ae audit digits --near 0.98", "ae audit table --rows 20"),
     "quarantine": (
         "ae quarantine digits --reason label",
         'ae quarantine digits --release digits-000003 --why "dark, but real"',

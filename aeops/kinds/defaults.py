@@ -1,6 +1,6 @@
 """What most kinds of data share: a dataset holds the arrays that a model is trained on."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from aeops.kinds.samples import SampleSpec
 
 if TYPE_CHECKING:
     from ae_models.spec import ColumnSpec, InputSpec
+    from aeops.kinds.named_rows import NamedRows
     from aeops.kinds.scorer import SampleScorer
     from aeops.kinds.series_blocks import BlockRule
 
@@ -91,6 +92,10 @@ class KindDefaults:
 
     def column_values(self, samples: np.ndarray, spec: SampleSpec) -> ColumnValues | None:
         """See `DataKind.column_values`."""
+        return None
+
+    def named_rows(self, read: "Callable[[], Iterable[np.ndarray]]", spec: "InputSpec") -> "NamedRows | None":
+        """See `DataKind.named_rows`."""
         return None
 
     def served_columns(self, samples: np.ndarray, spec: SampleSpec) -> dict[str, list[Any]] | None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # so that a light process can import this and load a kind onl
 
     from ae_models.spec import ColumnSpec, InputSpec
     from aeops.kinds import image, series, table, text
+    from aeops.kinds.named_rows import NamedRows
     from aeops.kinds.results import (
         BaselineSamples,
         ColumnSchema,
@@ -340,6 +341,16 @@ class DataKind(Protocol):
 
         Args:
             samples: of the test set, or their reconstructions, (n, ...) in raw units.
+        """
+
+    # ---------------------------------------------------------------- an audit
+
+    def named_rows(self, read: Callable[[], Iterable[np.ndarray]], spec: InputSpec) -> NamedRows | None:
+        """Return all samples of a dataset as an audit reads rows of named columns; None where samples have none.
+
+        Args:
+            read: yields the dataset's blocks (n, ...), one after another; called more than once.
+            spec: the section input, as the dataset or its recipe has it.
         """
 
     # ---------------------------------------------------------------- what is shown

@@ -17,6 +17,7 @@ from ae_models.spec import BOOLEAN, CATEGORY, DATE, INTEGER
 from aeops.errors import DataError
 from aeops.kinds.decoding import DecodeError, decode_errors
 from aeops.kinds.defaults import KindDefaults
+from aeops.kinds.named_rows import NamedRows
 from aeops.kinds.results import (
     DUPLICATE_COLUMNS,
     SAMPLE_COLUMNS,
@@ -48,7 +49,7 @@ from aeops.kinds.table_rows import (
     row_dtype,
     rows_of_columns,
 )
-from aeops.kinds.table_vectors import column_errors, to_vectors
+from aeops.kinds.table_vectors import column_errors, learn_columns, to_vectors
 
 if TYPE_CHECKING:
     from ae_models.spec import ColumnSpec, InputSpec
@@ -415,6 +416,13 @@ class TableKind(KindDefaults):
             return None
         vectors = to_vectors(np.asarray(samples, np.float64)[:, places], number_columns, spec.one_hot)
         return ColumnValues(names_of(number_columns), vectors)
+
+    def named_rows(self, read: Callable[[], Iterable[np.ndarray]], spec: "InputSpec") -> NamedRows | None:
+        """See `DataKind.named_rows`: the columns are learnt of all rows."""
+        learnt = self.learn_input(read(), spec)
+        blocks = [prepared_rows(block, learnt.columns) for block in read()]
+        rows = np.concatenate(blocks)
+        return NamedRows(rows, learn_columns(rows, learnt.columns), spec.one_hot)
 
     # ------------------------------------------------------------ what is shown
 

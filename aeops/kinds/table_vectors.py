@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from ae_models.spec import BOOLEAN, CATEGORY, ColumnSpec, SpecReader
+from ae_models.table_facts import LARGEST, learn_column, present_values
 
 TAIL = 8.0  # spreads, from which on a scaled number grows by its logarithm only
 ONE_HOT = 0.5**0.5  # value of a category's place
-LARGEST = 1e300  # of a value, so that differences stay finite
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,18 @@ def read_columns(document: Mapping[str, Any]) -> tuple[ServedColumn, ...]:
             elif name != "name" and value is not None:
                 numbers[name] = value
         columns.append(ServedColumn(spec, **numbers))
+    return tuple(columns)
+
+
+def learn_columns(rows: np.ndarray, specs: Sequence[ColumnSpec]) -> tuple[ServedColumn, ...]:
+    """Return what rows (n, columns) teach of their columns, whose categories are known: as a bundle has it, by robust scaling."""
+    columns = []
+    for index, spec in enumerate(specs):
+        present = present_values(rows[:, index])
+        learnt = learn_column(present, spec, "robust")
+        spread = 1 / learnt.inverse_spread if learnt.inverse_spread else math.inf
+        missing = 1 - len(present) / max(1, len(rows))
+        columns.append(ServedColumn(spec, learnt.centre, spread, learnt.fill, learnt.low, learnt.high, missing))
     return tuple(columns)
 
 
