@@ -1,11 +1,13 @@
 """A table in files: what is in it, and the recipe that is proposed for it."""
 
+import shlex
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from ae_models.spec import CATEGORY
+from ae_models.names import names_not_in
+from ae_models.spec import CATEGORY, join_names
 from aeops.data.sources.files import links_beside
 from aeops.data.sources.table_columns import TableColumns
 from aeops.data.sources.table_files import list_table_files, read_table_files
@@ -48,7 +50,25 @@ def propose_table(path: Path, root: Path, dataset: str, choices: Choices) -> Pro
         understood.name_links(links_beside(files))
     source = draft_source(files, understood, choices)
     table = read_table_files(files, source)
+    choices = _without_nested(table, path, choices)
     return propose_rows(table, source, understood, dataset, choices, len(files))
+
+
+def _without_nested(table: TableColumns, path: Path, choices: Choices) -> Choices:
+    """Return the choices without the columns of lists, which are left out by `--ignore` alone.
+
+    Raises:
+        DataError: there are others.
+    """
+    nested = names_not_in(table.nested, choices.ignore)
+    if nested:
+        shown = join_names(nested[:NAMED])
+        option = ",".join(table.nested)
+        raise DataError(
+            f"{path.name}: the columns {shown} hold lists: leave them out by --ignore {shlex.quote(option)}, or write a column "
+            "for each of their values"
+        )
+    return replace(choices, ignore=tuple(names_not_in(choices.ignore, table.nested)))
 
 
 def draft_source(files: dict[str, Path], understood: Understanding, choices: Choices) -> TableSource:

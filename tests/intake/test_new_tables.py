@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import openpyxl
 import pandas as pd
 import pyarrow as pa
 import pyarrow.feather as pf
@@ -203,13 +204,15 @@ def test_a_file_without_a_header_gets_names(project: NewProject, tmp_path: Path)
 
 
 def test_partitions_are_columns_and_lists_are_refused_by_name(project: NewProject, tmp_path: Path) -> None:
-    for year in (2025, 2026):
-        folder = tmp_path / "years" / f"year={year}"
+    for year, place in ((2025, "s%C3%BCd"), (2026, "n%20ord")):  # as Spark and Arrow write them
+        folder = tmp_path / "years" / f"year={year}" / f"place={place}"
         folder.mkdir(parents=True)
         pq.write_table(pa.Table.from_pandas(frame(150), preserve_index=False), folder / "a.parquet")
     assert project.new("years", tmp_path / "years", "--yes", "--ignore", "part_id")[0] == 0
     assert "year" in [column.name for column in project.recipe("years").fit.input.columns]
-    assert len(project.samples("years").array) == 300
+    rows = project.samples("years").array[:]
+    assert {bytes(place).decode() for place in rows["place"]} == {"süd", "n ord"}
+    assert len(rows) == 300
     struct = pa.array([{"x": float(number % 7), "y": 2.0 * number} for number in range(200)])
     lists = pa.array([[number] for number in range(200)])
     pq.write_table(pa.table({"point": struct}), tmp_path / "struct.parquet")
@@ -218,7 +221,9 @@ def test_partitions_are_columns_and_lists_are_refused_by_name(project: NewProjec
     pq.write_table(pa.table({"readings": lists, "point": struct}), tmp_path / "lists.parquet")
     code, _, errors = project.new("lists", tmp_path / "lists.parquet", "--yes")
     assert code == 3
-    assert "the columns readings hold lists" in errors
+    assert "the columns readings hold lists: leave them out by --ignore readings" in errors
+    assert project.new("lists", tmp_path / "lists.parquet", "--yes", "--ignore", "readings")[0] == 0
+    assert project.samples("lists").array[:]["point.y"].tolist() == [2.0 * number for number in range(200)]
 
 
 def test_decimals_and_times_with_zones_are_numbers_and_dates_in_utc(project: NewProject, tmp_path: Path) -> None:
@@ -234,6 +239,25 @@ def test_decimals_and_times_with_zones_are_numbers_and_dates_in_utc(project: New
     assert values["price"][0] == 1.99
     assert values["sold"][1] == datetime.datetime(2026, 7, 1, 12, tzinfo=datetime.UTC).timestamp()
     assert np.isnan(values["sold"][-1])
+
+
+@pytest.mark.parametrize("name", ["runs.parquet", "runs.xlsx"])
+def test_lengths_of_time_and_times_of_a_day_are_seconds(project: NewProject, tmp_path: Path, name: str) -> None:
+    started = [datetime.time(number % 24, 30) for number in range(200)]
+    lasted = [datetime.timedelta(minutes=number) for number in range(200)]
+    runs = pd.DataFrame({"started": started, "lasted": lasted})
+    if name.endswith(".xlsx"):
+        book = openpyxl.Workbook()
+        sheet = book.active
+        for row in [("started", "lasted"), *zip(started, lasted, strict=True)]:
+            sheet.append(row)
+        book.save(tmp_path / name)
+    else:
+        runs.to_parquet(tmp_path / name)
+    assert project.new("runs", tmp_path / name, "--yes")[0] == 0
+    rows = project.samples("runs").array[:]
+    assert rows["started"][:2].tolist() == [1800.0, 5400.0]
+    assert rows["lasted"][:3].tolist() == [0.0, 60.0, 120.0]
 
 
 @pytest.mark.slow
