@@ -51,6 +51,7 @@ class ColumnRoles:
 
     Attributes:
         identity, labels, group: names, or None.
+        group_hint: a column that may name what rows belong to, where no group was chosen.
         label_counts: label -> rows.
         time: a column of dates by which rows are ordered, or None.
         time_note: steps back and repeats of that column, in words; empty without any.
@@ -61,6 +62,7 @@ class ColumnRoles:
     identity: str | None = None
     labels: str | None = None
     group: str | None = None
+    group_hint: str | None = None
     label_counts: dict[str, int] = field(default_factory=dict)
     time: str | None = None
     time_note: str = ""
@@ -106,11 +108,7 @@ def find_roles(profiles: Sequence[ColumnProfile], count: int, choices: Choices, 
     _find_leaks(roles, by_name)
     roles.time, roles.time_note = _time_column(roles.kept)
     if roles.group is None:
-        hint = _group_hint(roles.kept, count)
-        if hint is not None:
-            understood.oddities.append(
-                f"rows with one {hint} may belong together: --group {hint} keeps them on one side of a split"
-            )
+        roles.group_hint = _group_hint(roles.kept, count)
     return roles
 
 

@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ from aeops.intake.column_profile import ColumnProfile, profile_columns
 from aeops.intake.column_roles import ColumnRoles, find_roles
 from aeops.intake.common_sections import data_section, gate_section, threshold_section
 from aeops.intake.proposal import COLUMN_TITLE, Choices, Proposal, Understanding, source_path, split_labels
-from aeops.intake.recipe_text import Entry, list_entries
-from aeops.intake.series import find_series, propose_series, refusal_reason
+from aeops.intake.recipe_text import Entry, changed_values, list_entries
+from aeops.intake.series import propose_series
+from aeops.intake.series_search import find_series, refusal_reason
 from aeops.intake.sizing import batch_for, count_anomalies, count_normal, epochs_for, split_sizes, threads_for
 from aeops.intake.text_dialect import find_dialect
 from aeops.intake.wording import format_counts, format_reasons
@@ -143,8 +144,12 @@ def propose_rows(
     understood.count = len(table)
     roles = find_roles(profiles, len(table), choices, understood)
     if roles.time is not None and choices.readings is not False:
-        found = find_series(table.columns, table.from_text, roles, choices)
-        reason = refusal_reason(found, source, file_count)
+        found, reason = None, ""
+        try:
+            found = find_series(table.columns, (source.text or TextFormat()) if table.from_text else None, roles, choices)
+        except DataError as error:
+            reason = str(error)
+        reason = reason or refusal_reason(found, source, file_count)
         if found is not None and not reason:
             return propose_series(found, understood, roles, dataset, choices)
         if choices.readings:
@@ -185,6 +190,10 @@ def _describe(
         if name is not None:
             understood.facts.append((title, f"column {name}"))
     understood.oddities += roles.describe_left_out()
+    if roles.group_hint is not None:
+        understood.oddities.append(
+            f"rows with one {roles.group_hint} may belong together: --group {roles.group_hint} keeps them on one side of a split"
+        )
     for profile in roles.kept:
         if profile.nulls:
             shown = ", ".join(profile.nulls)
@@ -266,17 +275,6 @@ def _source_entries(source: TableSource, roles: ColumnRoles, has_labels: bool) -
     if dates:
         entries.append(Entry("dates", dates, "formats of dates that are not ISO 8601"))
     return entries
-
-
-def changed_values(dialect: TextFormat) -> dict[str, Any]:
-    """Return the keys of a dialect that differ from the default; the encoding where none does."""
-    default = TextFormat()
-    changed = {}
-    for key in fields(dialect):
-        value = getattr(dialect, key.name)
-        if value != getattr(default, key.name):
-            changed[key.name] = value
-    return changed or {"encoding": dialect.encoding}
 
 
 def _column_entries(kept: Sequence[ColumnProfile]) -> list[Entry]:

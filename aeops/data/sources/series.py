@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ae_models.names import names_of
 from aeops.data.sources.files import source_file
 from aeops.data.time_borders import split_borders
 from aeops.errors import DataError
@@ -21,6 +22,7 @@ from aeops.recipe.sources import SeriesSource
 if TYPE_CHECKING:
     import numpy as np
 
+    from ae_models.spec import InputSpec
     from aeops.data.sources.samples import SourceSamples
     from aeops.kinds.series_grid import Steps
     from aeops.kinds.series_readings import Readings
@@ -48,17 +50,17 @@ class SeriesReader:
         from aeops.kinds.series_readings import read_columns
         from aeops.kinds.series_steps import machine_facts, step_rows
         from aeops.kinds.series_windows import step_name
-        from aeops.kinds.table_rows import read_columns_file
 
         source: SeriesSource = recipe.data.source
         spec, files = recipe.fit.input, self.files(recipe, project)
         assert spec.steps is not None, "the recipe reader requires steps"
-        columns, from_text = read_columns_file(files["readings"], source.path)
         try:
+            columns, from_text = read_reading_columns(files["readings"], source, spec)
             readings = read_columns(columns, spec.channels, spec.steps, from_text, source.labels)
             steps = to_steps(readings, spec.steps, *_reading_labels(readings, recipe))
         except DataError as error:
-            raise DataError(f"{source.path}: {error}: {repair_hint(recipe)}") from error
+            message = str(error) if source.path in str(error) else f"{source.path}: {error}"
+            raise DataError(f"{message}: {repair_hint(recipe)}") from error
         require_source_rows(len(steps.times), recipe, source.path)
         import numpy as np
 
@@ -87,6 +89,34 @@ class SeriesReader:
 
 
 SOURCE = SeriesReader()
+
+
+def read_reading_columns(path: Path, source: SeriesSource, spec: "InputSpec") -> tuple[dict[str, Any], bool]:
+    """Return the columns of a file of readings, numbers with a point and times in ISO 8601, and whether all are texts.
+
+    Raises:
+        DataError: it cannot be read, or has a row of another length.
+    """
+    from aeops.data.sources.row_values import plain_texts
+    from aeops.data.sources.table_text import read_text_rows
+    from aeops.kinds.decoding import DecodeError, decode_errors
+    from aeops.kinds.series_readings import VALUE_COLUMN
+    from aeops.kinds.table_rows import read_columns_file
+
+    assert spec.steps is not None, "the recipe reader requires steps"
+    if source.text is None:
+        columns, from_text = read_columns_file(path, source.path)
+    else:
+        try:
+            with decode_errors():
+                columns, _, problems = read_text_rows(path, source.text)
+        except DecodeError as error:
+            raise DataError(f"{source.path}: not readable as text ({error}): is it whole, and of data.source.text?") from error
+        for row, reason in problems.items():
+            raise DataError(f"{row}: {reason}")
+        from_text = True
+    dates = {} if source.time_format is None else {spec.steps.time: source.time_format}
+    return plain_texts(columns, source.text, {*names_of(spec.channels), VALUE_COLUMN}, dates), from_text
 
 
 def _reading_labels(readings: "Readings", recipe: Recipe) -> "tuple[np.ndarray | None, int]":

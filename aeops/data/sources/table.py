@@ -6,8 +6,6 @@ X and y. A cell that is not of its column's type sets its row aside in validatio
 name: a row with another number of cells, one whose id came before, one with an unknown label.
 """
 
-from datetime import datetime
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -161,26 +159,11 @@ def _converted(name: str, table: "TableColumns", source: TableSource, recipe: Re
 
         cells = without_nulls(cells, nulls, is_number)
     is_date = column is not None and column.type == DATE
+    from aeops.data.sources.row_values import iso_dates
+
     if name in source.dates and is_date and (table.from_text or not isinstance(cells, np.ndarray)):
         cells = iso_dates(list(cells), source.dates[name])
     return cells
-
-
-def iso_dates(cells: list[Any], date_format: str) -> list[Any]:
-    """Return texts of dates in ISO 8601; what is not of the format stays as it is, and is no date then.
-
-    >>> iso_dates(["31.12.2025", "x"], "%d.%m.%Y")
-    ['2025-12-31T00:00:00', 'x']
-    """
-
-    @cache
-    def parse(text: str) -> str:
-        try:
-            return datetime.strptime(text.strip(), date_format).isoformat()
-        except ValueError:
-            return text
-
-    return [parse(str(cell)) if isinstance(cell, str) else cell for cell in cells]
 
 
 def _row_title(table: "TableColumns", row: int, ids: list[str] | None) -> str:
