@@ -262,7 +262,7 @@ def _is_number(text: str) -> bool:
 def _as_dates(profile: ColumnProfile, counts: Counter[str]) -> str | None:
     """Return the format of a column of dates, `iso` for ISO 8601; None where it holds none."""
     sample = [text for text, _ in counts.most_common(2000)]
-    if not all(re.search(r"\d", text) and 6 <= len(text) <= 40 for text in sample[:20]):
+    if sum(map(_may_be_date, sample[:20])) < 0.8 * len(sample[:20]):
         return None
     if _share_of_dates(sample, "iso") >= ENOUGH and not all(map(str.isdigit, sample)):
         return "iso"
@@ -272,6 +272,11 @@ def _as_dates(profile: ColumnProfile, counts: Counter[str]) -> str | None:
     if len(fitting) > 1 and fitting[0].replace("%d", "").replace("%m", "") == fitting[1].replace("%d", "").replace("%m", ""):
         profile.ambiguous = f"day and month cannot be distinguished: read as {fitting[0]}, it may be {fitting[1]}"
     return fitting[0]
+
+
+def _may_be_date(text: str) -> bool:
+    """Return whether a text has a digit and the length of a date."""
+    return 6 <= len(text) <= 40 and re.search(r"\d", text) is not None
 
 
 def _parse_date(text: str, date_format: str) -> datetime:
