@@ -14,9 +14,9 @@ from aeops.intake.proposal import Choices
 from aeops.kinds.series_grid import to_steps
 from aeops.kinds.series_readings import CHANNEL_COLUMN, VALUE_COLUMN, Readings, is_long, read_columns
 from aeops.recipe.addresses import is_address
+from aeops.recipe.sources import SERIES_SUFFIXES
 from aeops.recipe.table_sources import TableSource, TextFormat
 
-READ_SUFFIXES = (".csv", ".csv.gz", ".parquet")  # that the source `series` reads
 REGULAR = 0.8  # share of the steps in time that are the usual one, from which rows are readings and no events
 NEAR = 0.1  # of the usual step, within which a step is it
 GAP = 1.5  # usual steps, from which on a step is a gap
@@ -210,7 +210,7 @@ def refusal_reason(found: FoundSeries | None, source: TableSource, file_count: i
         )
     if found.incomplete > MOST_BAD:
         return f"{found.incomplete:.0%} of the steps of {found.every:g} s lack a reading of a channel"
-    if file_count > 1 or is_address(source.path) or not source.path.lower().endswith(READ_SUFFIXES):
+    if file_count > 1 or is_address(source.path) or not source.path.lower().endswith(SERIES_SUFFIXES):
         expected = "one local .csv, .csv.gz or .parquet file"
         return f"a series is read out of {expected}: save it so, and type the command again"
     return ""

@@ -9,6 +9,7 @@ from dataclasses import replace
 from itertools import filterfalse, islice
 from typing import NamedTuple
 
+from aeops.data.sources.table_text import count_footer
 from aeops.errors import DataError
 from aeops.recipe.table_sources import TextFormat
 
@@ -154,12 +155,7 @@ def _footer_count(text: str, delimiter: str, width: int) -> int:
     if len(tail) < len(text):
         tail = tail[tail.find("\n") + 1 :]
     records = _records(tail, delimiter)
-    count = 0
-    for record in reversed(records):
-        filled = list(filter(str.strip, record.cells))
-        if len(record.cells) == width and len(filled) > 1:
-            break
-        count += 1
+    count = count_footer([record.cells for record in records], width)
     return count if width > 1 and count <= MOST_FOOTER_RECORDS and count < len(records) / 2 else 0
 
 

@@ -19,6 +19,7 @@ IDX_FILES = {  # part -> its images and its labels, named as MNIST, Fashion-MNIS
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
+SERIES_SUFFIXES = (".csv", ".csv.gz", ".parquet")  # of files of readings
 IDX_NAMES = (*IDX_FILES["train"], *IDX_FILES["test"])
 
 
@@ -276,7 +277,7 @@ class SeriesSource(SourceSpec):
 
     def validation_errors(self) -> list[str]:
         errors = []
-        if not self.path.lower().endswith((".csv", ".csv.gz", ".parquet")):
+        if not self.path.lower().endswith(SERIES_SUFFIXES):
             errors.append(f"path: expected a .csv, .csv.gz or .parquet file, got {self.path!r}")
         if self.text is not None and self.path.lower().endswith(".parquet"):
             errors.append(f"text is the dialect of text files, and path is {self.path!r}: leave it out")

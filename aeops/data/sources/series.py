@@ -17,15 +17,19 @@ from aeops.errors import DataError
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
 from aeops.recipe.sections import BY_TIME
-from aeops.recipe.sources import SeriesSource
+from aeops.recipe.sources import SERIES_SUFFIXES, SeriesSource
 
 if TYPE_CHECKING:
     import numpy as np
 
     from ae_models.spec import InputSpec
+    from aeops.data.sources.client_columns import ClientColumns
     from aeops.data.sources.samples import SourceSamples
     from aeops.kinds.series_grid import Steps
     from aeops.kinds.series_readings import Readings
+    from aeops.recipe.table_sources import TextFormat
+
+PARQUET_SUFFIX = ".parquet"
 
 
 class SeriesReader:
@@ -87,6 +91,28 @@ class SeriesReader:
             split_borders={} if borders is None else borders.to_dict(),
         )
 
+    def client_columns(self, recipe: Recipe, path: Path) -> "ClientColumns | None":
+        """Return the columns of a file to be scored; see `aeops.data.client_files`.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        from aeops.data.sources.client_columns import ClientColumns, read_client_text
+        from aeops.kinds.series_readings import CHANNEL_COLUMN, VALUE_COLUMN
+        from aeops.kinds.table_rows import read_columns_file
+
+        source: SeriesSource = recipe.data.source
+        if not path.name.lower().endswith(SERIES_SUFFIXES) or (source.text is None and source.time_format is None):
+            return None
+        if source.text is None or path.name.lower().endswith(PARQUET_SUFFIX):
+            columns, from_text = read_columns_file(path, str(path))
+            return ClientColumns(_plain_columns(columns, None, source, recipe.fit.input), from_text)
+        spec = recipe.fit.input
+        assert spec.steps is not None, "the recipe reader requires steps"
+        needed = {spec.steps.time, *names_of(spec.channels), CHANNEL_COLUMN, VALUE_COLUMN}
+        columns, dialect = read_client_text(path, source.text, needed)
+        return ClientColumns(_plain_columns(columns, dialect, source, spec), True)
+
 
 SOURCE = SeriesReader()
 
@@ -97,13 +123,10 @@ def read_reading_columns(path: Path, source: SeriesSource, spec: "InputSpec") ->
     Raises:
         DataError: it cannot be read, or has a row of another length.
     """
-    from aeops.data.sources.row_values import plain_texts
     from aeops.data.sources.table_text import read_text_rows
     from aeops.kinds.decoding import DecodeError, decode_errors
-    from aeops.kinds.series_readings import VALUE_COLUMN
     from aeops.kinds.table_rows import read_columns_file
 
-    assert spec.steps is not None, "the recipe reader requires steps"
     if source.text is None:
         columns, from_text = read_columns_file(path, source.path)
     else:
@@ -115,8 +138,19 @@ def read_reading_columns(path: Path, source: SeriesSource, spec: "InputSpec") ->
         for row, reason in problems.items():
             raise DataError(f"{row}: {reason}")
         from_text = True
+    return _plain_columns(columns, source.text, source, spec), from_text
+
+
+def _plain_columns(
+    columns: dict[str, Any], dialect: "TextFormat | None", source: SeriesSource, spec: "InputSpec"
+) -> dict[str, Any]:
+    """Return columns in a dialect with numbers with a point and times in ISO 8601."""
+    from aeops.data.sources.row_values import plain_texts
+    from aeops.kinds.series_readings import VALUE_COLUMN
+
+    assert spec.steps is not None, "the recipe reader requires steps"
     dates = {} if source.time_format is None else {spec.steps.time: source.time_format}
-    return plain_texts(columns, source.text, {*names_of(spec.channels), VALUE_COLUMN}, dates), from_text
+    return plain_texts(columns, dialect, {*names_of(spec.channels), VALUE_COLUMN}, dates)
 
 
 def _reading_labels(readings: "Readings", recipe: Recipe) -> "tuple[np.ndarray | None, int]":

@@ -16,13 +16,17 @@ from aeops.errors import DataError
 from aeops.files import file_sha256
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
-from aeops.recipe.table_sources import ALL_COLUMNS, TableSource
+from aeops.recipe.table_sources import ALL_COLUMNS, TableSource, table_format
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from aeops.data.sources.client_columns import ClientColumns
     from aeops.data.sources.samples import SourceSamples
     from aeops.data.sources.table_columns import TableColumns
+
+
+STANDARD_SUFFIXES = (".csv", ".csv.gz", ".parquet")  # of files that the kind of data reads without a recipe
 
 
 class TableReader:
@@ -55,8 +59,49 @@ class TableReader:
             return _archive_samples(self.files(recipe, project)["rows"], recipe)
         return _file_samples(self.files(recipe, project), recipe, NamedLabels(project, recipe))
 
+    def client_columns(self, recipe: Recipe, path: Path) -> "ClientColumns | None":
+        """Return the columns of a file to be scored; see `aeops.data.client_files`.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        from aeops.data.sources.client_columns import ClientColumns
+
+        source: TableSource = recipe.data.source
+        file_format = table_format(path.name)
+        is_standard = (
+            source.text is None and not source.nulls and not source.dates and path.name.lower().endswith(STANDARD_SUFFIXES)
+        )
+        if is_standard or file_format not in ("text", "arrow", "workbook", "database"):
+            return None
+        table, source = _read_client_table(path, source, recipe)
+        columns = {name: _converted(name, table, source, recipe) for name in table.columns}
+        return ClientColumns(columns, table.from_text)
+
 
 SOURCE = TableReader()
+
+
+def _read_client_table(path: Path, source: TableSource, recipe: Recipe) -> "tuple[TableColumns, TableSource]":
+    """Return the rows of a file to be scored, and the source as which it was read."""
+    from dataclasses import replace
+
+    from ae_models.names import names_of
+    from aeops.data.sources.client_columns import read_client_text
+    from aeops.data.sources.table_columns import whole
+    from aeops.data.sources.table_files import read_table_files
+    from aeops.data.sources.table_workbook import sheet_names
+
+    file_format = table_format(path.name)
+    if file_format == "text" and source.text is not None:
+        columns, dialect = read_client_text(path, source.text, names_of(recipe.fit.input.columns))
+        count = len(next(iter(columns.values())))
+        return whole(columns, count, path.name, from_text=True), replace(source, text=dialect)
+    source = replace(source, text=None)
+    if file_format == "workbook" and source.table is not None:
+        names = sheet_names(path)
+        source = replace(source, table=source.table if source.table in names else None)
+    return read_table_files({path.name: path}, source), source
 
 
 def _archive_samples(path: Path, recipe: Recipe) -> "SourceSamples":
