@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ae_models.mappings import values_at
+from aeops.data.set_aside import REPLACED
 from aeops.data.sources.table_text import plain_numbers
 from aeops.recipe.reader import Recipe
 from aeops.recipe.sections import REFUSE
@@ -106,7 +107,7 @@ def id_problems(ids: list[str], problems: dict[int, str], on_duplicate: str) -> 
             found[row] = "its id came before: the first row with it is taken"
             continue
         elif text in seen:
-            found[seen[text]] = "its id stands again in a later row, which replaces it"
+            found[seen[text]] = REPLACED
         seen[text] = row
     return found
 
