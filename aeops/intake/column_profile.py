@@ -61,6 +61,7 @@ class ColumnProfile:
         odd_count: how many.
         values: parsed: numbers as float64, or texts; NaN and empty where missing.
         ambiguous: what could also be meant.
+        span: the lowest and the highest finite number that is a value; None where there is none.
     """
 
     name: str
@@ -74,6 +75,7 @@ class ColumnProfile:
     odd_count: int = 0
     values: Any = None
     ambiguous: str = ""
+    span: tuple[float, float] | None = None
 
     @property
     def is_constant(self) -> bool:
@@ -159,6 +161,7 @@ def _profile_numbers(profile: ColumnProfile, numbers: np.ndarray, is_boolean: bo
         profile.nulls = tuple(f"{value:.17g}" for value in sentinels)
         finite = finite[~np.isin(finite, sentinels)]
     low, middle, high = np.quantile(finite, (0, 0.5, 1)) if len(finite) else (0, 0, 0)
+    profile.span = (float(low), float(high)) if len(finite) else None
     profile.description = f"{low:.4g} to {high:.4g}, median {middle:.4g}"
     if len(present) > len(present[np.isfinite(present)]):
         profile.description += f"; {len(present) - np.isfinite(present).sum()} infinite"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ae_models.names import names_not_in
-from ae_models.spec import CATEGORY, join_names
+from ae_models.spec import CATEGORY, INTEGER, NUMBER, join_names
 from aeops.data.sources.files import links_beside
 from aeops.data.sources.table_columns import TableColumns
 from aeops.data.sources.table_files import list_table_files, read_table_files
@@ -28,6 +28,7 @@ from aeops.recipe.table_sources import TableSource, TextFormat, table_format
 
 NAMED = 5  # columns that a line names
 BANK_ROWS = 10_000  # training rows that the neighbours are searched among
+FAR = 10  # lengths of a column's range beyond it, from which on a value is set aside
 LARGEST_CODE = 16
 ROWS_SEEN = 60_000  # that pass through a training, at most: the neighbours need none, and the network only some
 
@@ -231,7 +232,13 @@ def _recipe(
     proposal.entries = [
         data_section(dataset, _source_entries(source, roles, bool(labels)), labels, anomalies, sizes),
         _validate_section(len(table), bad_share + missing_labels),
-        Entry("input", [Entry("kind", "table"), Entry("columns", _column_entries(roles.kept))]),
+        Entry(
+            "input",
+            [
+                Entry("kind", "table"),
+                Entry("columns", _column_entries(roles.kept), f"min and max are {FAR} lengths of a column's range beyond it"),
+            ],
+        ),
         *_model_sections(roles.kept, sizes.train),
         threshold_section(sizes),
         _train_section(roles.kept, sizes.train),
@@ -283,9 +290,19 @@ def _column_entries(kept: Sequence[ColumnProfile]) -> list[Entry]:
         value: dict[str, Any] = {"name": profile.name, "type": profile.type}
         if profile.has_missing:
             value["missing"] = True
+        value |= _far_bounds(profile)
         missing = f"; {profile.missing:.1%} missing" if profile.missing else ""
         entries.append(Entry("", value, f"{profile.description}{missing}"))
     return entries
+
+
+def _far_bounds(profile: ColumnProfile) -> dict[str, float]:
+    """Return bounds so far out that what lies beyond is no measurement: a slip of the decimal mark, another column's value."""
+    if profile.type not in (NUMBER, INTEGER) or profile.span is None:
+        return {}
+    low, high = profile.span
+    room = FAR * (high - low)
+    return {"min": float(f"{low - room:.3g}"), "max": float(f"{high + room:.3g}")}
 
 
 def _validate_section(count: int, bad_share: float) -> Entry:

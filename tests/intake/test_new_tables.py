@@ -437,3 +437,15 @@ def test_of_a_wide_table_the_first_columns_are_printed_and_all_stand_in_the_reci
     assert printed.count("\ncolumn     sensor_") == 30
     assert "\ncolumns    30 more, each with its values in the recipe\n" in printed
     assert [column.name for column in project.recipe("wide").fit.input.columns] == list(table.columns)
+
+
+def test_a_value_far_beyond_a_column_sets_its_row_aside_by_name(project: NewProject, tmp_path: Path) -> None:
+    rows = frame(200)
+    rows.to_csv(tmp_path / "parts.csv", index=False)
+    assert project.new("parts", tmp_path / "parts.csv", "--yes")[0] == 0
+    length = next(column for column in project.recipe("parts").fit.input.columns if column.name == "length")
+    assert length.min is not None
+    assert length.max is not None
+    span = rows["length"].max() - rows["length"].min()
+    assert length.max == pytest.approx(rows["length"].max() + 10 * span, rel=0.01)
+    assert length.min == pytest.approx(rows["length"].min() - 10 * span, rel=0.01)
