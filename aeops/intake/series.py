@@ -14,13 +14,12 @@ from aeops.intake.column_roles import ColumnRoles
 from aeops.intake.common_sections import gate_section
 from aeops.intake.proposal import Choices, Proposal, Understanding, label_values, split_labels
 from aeops.intake.recipe_text import Entry, changed_values, list_entries
-from aeops.intake.series_search import GAP, LEAST_STEPS, LEAST_WINDOWS, LENGTHS, FoundSeries
+from aeops.intake.series_search import GAP, LEAST_STEPS, LEAST_WINDOWS, LENGTHS, SHARES, FoundSeries
 from aeops.intake.sizing import batch_for, count_anomalies, epochs_for, threads_for
 from aeops.kinds.series_readings import CHANNEL_COLUMN, VALUE_COLUMN, is_long
 from aeops.recipe.gate_rules import MIN_GROUPS
 from aeops.recipe.sources import SeriesSource
 
-SHARES = {"validation": 0.1, "calibration": 0.2, "test": 0.2}
 BLOCKS = (16, 8, 4, 2)  # windows in a row that raise one alarm
 RATES = ((99, 0.01), (19, 0.05), (9, 0.1))  # blocks of the calibration windows from which -> rate that they can promise
 LARGEST_CODE = 16
@@ -57,7 +56,7 @@ def propose_series(found: FoundSeries, understood: Understanding, roles: ColumnR
         raise UsageError("--id is of tables: a step of a series is named by its machine and time")
     understood.kind, understood.count = SeriesSource.kind, found.step_count
     machine_count = len(np.unique(found.readings.machines))
-    windows = choose_windows(found.step_count, machine_count)
+    windows = choose_windows(found.step_count, machine_count, found.calibration_runs)
     labels = list(roles.label_counts) if len(roles.label_counts) > 1 else []
     anomalies = split_labels(labels, choices, understood) if labels else ()
     labels = names_not_in(labels, anomalies) + list(anomalies)  # a step has the highest of its readings
@@ -80,22 +79,27 @@ def propose_series(found: FoundSeries, understood: Understanding, roles: ColumnR
     )
 
 
-def choose_windows(step_count: int, machine_count: int = 1) -> Windows:
+def choose_windows(step_count: int, machine_count: int, calibration_runs: Sequence[int]) -> Windows:
     """Return windows for so many steps: the longest that leave enough of them, and the rate that their blocks can promise.
 
     All but the shortest leave as many test windows as the gate needs to compare a challenger with the champion.
 
+    Args:
+        step_count: of all machines.
+        machine_count: how many they are.
+        calibration_runs: lengths of the unbroken runs of steps in the part that calibrates; no window reaches over two.
+
     Raises:
         DataError: there are too few steps.
 
-    >>> choose_windows(22_000)
+    >>> choose_windows(22_000, 1, [4_400])
     Windows(length=64, stride=4, train=2734, block=16, rate=0.05)
     """
     for length in LENGTHS:
         if length > LENGTHS[-1] and count_test_windows(step_count, length, machine_count) < MIN_GROUPS:
             continue
         stride = max(1, length // 16)
-        calibration = int((SHARES["calibration"] * step_count - length) / stride)
+        calibration = _count_calibration_windows(calibration_runs, length, stride, machine_count)
         for block in BLOCKS:
             for least, rate in RATES:
                 if step_count >= LEAST_WINDOWS * length and calibration // block >= least:
@@ -105,6 +109,18 @@ def choose_windows(step_count: int, machine_count: int = 1) -> Windows:
         f"expected at least {LEAST_STEPS} steps, got {step_count}: a part is trained on, a part calibrates the "
         "threshold and a part tests it; bring a longer series"
     )
+
+
+def _count_calibration_windows(runs: Sequence[int], length: int, stride: int, machine_count: int) -> int:
+    """Return how many windows calibrate, at least: after the border in time, each machine loses the steps of one.
+
+    >>> _count_calibration_windows([400], 16, 1, 1), _count_calibration_windows([300, 10, 90], 16, 1, 1)
+    (368, 342)
+    """
+    count = 0
+    for run in runs:
+        count += max(0, run - length) // stride
+    return count - machine_count * (length // stride)
 
 
 def count_test_windows(step_count: int, length: int, machine_count: int) -> int:

@@ -13,6 +13,7 @@ from aeops.intake.column_roles import ColumnRoles, machine_column, number_column
 from aeops.intake.proposal import Choices
 from aeops.kinds.series_grid import to_steps
 from aeops.kinds.series_readings import CHANNEL_COLUMN, VALUE_COLUMN, Readings, is_long, read_columns
+from aeops.kinds.series_windows import run_bounds
 from aeops.recipe.addresses import is_address
 from aeops.recipe.sources import SERIES_SUFFIXES
 from aeops.recipe.table_sources import TableSource, TextFormat
@@ -22,6 +23,7 @@ NEAR = 0.1  # of the usual step, within which a step is it
 GAP = 1.5  # usual steps, from which on a step is a gap
 MOST_REPEATED = 0.2  # share of the rows with the time of another one, up to which these are repeats
 MOST_CHANNELS = 64
+SHARES = {"validation": 0.1, "calibration": 0.2, "test": 0.2}
 MOST_BAD = 0.5  # share of the steps that lack a channel, up to which readings are proposed as a series
 LENGTHS, LEAST_WINDOWS = (64, 32, 16, 8), 40  # steps of a window, of which a series has to hold so many times the length
 LEAST_STEPS = LEAST_WINDOWS * LENGTHS[-1]
@@ -41,6 +43,7 @@ class FoundSeries:
         step_count: steps of a grid over all machines.
         coverage: the smallest share of its steps that a machine has readings at.
         incomplete: share of the steps that lack the value of a channel after short gaps were filled.
+        calibration_runs: lengths of the unbroken runs of whole steps in the part that calibrates, in steps.
         slowest: channel that is read less often than others, whose step is the usual one; None: all are read as often.
         repeated: share of the rows of the wide form that have the machine and the time of another row.
         constant: channels of the long form that never change, which are left out.
@@ -60,6 +63,7 @@ class FoundSeries:
     step_count: int
     coverage: float
     incomplete: float
+    calibration_runs: tuple[int, ...]
     slowest: str | None
     repeated: float
     constant: tuple[str, ...]
@@ -79,6 +83,7 @@ class _Grid:
     step_count: int
     coverage: float
     incomplete: float
+    calibration_runs: tuple[int, ...]
     slowest: str | None
 
 
@@ -138,11 +143,24 @@ def _find_grid(readings: Readings, channels: Sequence[str], steps: StepsSpec, ti
         steps_of_machine = round((times[-1] - times[0]) / every) + 1
         step_count += steps_of_machine
         coverage = min(coverage, len(times) / steps_of_machine)
-    incomplete = 0.0
+    incomplete, runs = 0.0, tuple[int, ...]()
     if regular >= REGULAR:
-        values = to_steps(readings, replace(steps, every=every)).values
-        incomplete = float(np.isnan(values).any(axis=1).mean())
-    return _Grid(every, regular, int(is_gap.sum()), step_count, coverage, incomplete, slowest)
+        grid = to_steps(readings, replace(steps, every=every))
+        is_whole = ~np.isnan(grid.values).any(axis=1)
+        incomplete = float(1 - is_whole.mean())
+        runs = _calibration_runs(grid.machines[is_whole], grid.times[is_whole], every)
+    return _Grid(every, regular, int(is_gap.sum()), step_count, coverage, incomplete, runs, slowest)
+
+
+def _calibration_runs(machines: np.ndarray, times: np.ndarray, every: float) -> tuple[int, ...]:
+    """Return the lengths of the unbroken runs of those whole steps that calibrate, by the shares of the proposed split."""
+    if not len(times):
+        return ()
+    start = 1 - SHARES["calibration"] - SHARES["test"]
+    first, last = np.quantile(times, (start, start + SHARES["calibration"]))
+    is_calibration = (times >= first) & (times < last)
+    bounds = run_bounds(machines[is_calibration], times[is_calibration], every)
+    return tuple(end - begin for begin, end in bounds)
 
 
 def _times_by_machine(readings: Readings, is_read: np.ndarray) -> list[np.ndarray]:

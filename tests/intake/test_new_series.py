@@ -264,3 +264,17 @@ def test_fields_of_a_struct_are_channels(project: NewProject, tmp_path: Path) ->
     assert project.new("drive", path, "--yes")[0] == 0
     assert [channel.name for channel in project.recipe("drive").fit.input.channels] == ["current", "drive.power"]
     assert len(project.samples("drive").array) == 1000
+
+
+def test_gaps_in_the_part_that_calibrates_leave_windows_enough_for_the_rate_that_is_proposed(
+    project: NewProject, tmp_path: Path
+) -> None:
+    rows = readings(1920, seconds=3600).drop(columns=["machine", "state"])
+    for first in (1200, 1290, 1400, 1500):
+        rows = rows.drop(index=range(first, first + 12))
+    assert project.new("gaps", write(rows, tmp_path / "gaps.csv"), "--yes")[0] == 0
+    recipe, incoming, dataset = project.recipe("gaps"), project.root / "incoming", project.root / "dataset"
+    ingest(recipe, project.project, incoming)
+    accept_unjudged(incoming, dataset)
+    prepare(recipe, dataset, project.root / "prepared")
+    require_enough_samples(recipe, project.project, project.root / "prepared")
