@@ -11,7 +11,7 @@ from ae_models.spec import ChannelSpec, StepsSpec
 from aeops.data.sources.row_values import plain_texts
 from aeops.intake.column_roles import ColumnRoles, machine_column, number_columns
 from aeops.intake.proposal import Choices
-from aeops.kinds.series_grid import to_steps
+from aeops.kinds.series_grid import Steps, to_steps
 from aeops.kinds.series_readings import CHANNEL_COLUMN, VALUE_COLUMN, Readings, is_long, read_columns
 from aeops.kinds.series_windows import run_bounds
 from aeops.recipe.addresses import is_address
@@ -148,18 +148,16 @@ def _find_grid(readings: Readings, channels: Sequence[str], steps: StepsSpec, ti
         grid = to_steps(readings, replace(steps, every=every))
         is_whole = ~np.isnan(grid.values).any(axis=1)
         incomplete = float(1 - is_whole.mean())
-        runs = _calibration_runs(grid.machines[is_whole], grid.times[is_whole], every)
+        runs = _calibration_runs(grid, is_whole, every)
     return _Grid(every, regular, int(is_gap.sum()), step_count, coverage, incomplete, runs, slowest)
 
 
-def _calibration_runs(machines: np.ndarray, times: np.ndarray, every: float) -> tuple[int, ...]:
-    """Return the lengths of the unbroken runs of those whole steps that calibrate, by the shares of the proposed split."""
-    if not len(times):
-        return ()
+def _calibration_runs(grid: Steps, is_whole: np.ndarray, every: float) -> tuple[int, ...]:
+    """Return the lengths of the unbroken runs of whole steps that calibrate: the split is drawn before others are set aside."""
     start = 1 - SHARES["calibration"] - SHARES["test"]
-    first, last = np.quantile(times, (start, start + SHARES["calibration"]))
-    is_calibration = (times >= first) & (times < last)
-    bounds = run_bounds(machines[is_calibration], times[is_calibration], every)
+    first, last = np.quantile(grid.times, (start, start + SHARES["calibration"]))
+    is_used = is_whole & (grid.times >= first) & (grid.times < last)
+    bounds = run_bounds(grid.machines[is_used], grid.times[is_used], every)
     return tuple(end - begin for begin, end in bounds)
 
 

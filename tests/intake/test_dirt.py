@@ -313,7 +313,10 @@ IMAGE_DIRT = {
         {"good/deep.png": "expected 8 bits"},
     ),
     "huge": Dirt(large_file, {"good/large.png": "it has 268,435,457 bytes, expected at most 268,435,456"}),
-    "bomb": Dirt(file("good/bomb.png", png_bomb(30_000, 30_000)), {"good/bomb.png": ""}),
+    "bomb": Dirt(
+        file("good/bomb.png", png_bomb(30_000, 30_000)),
+        {"good/bomb.png": "has more than 178,956,970 pixels; 40,000,000 are allowed"},
+    ),
     "shifted column": Dirt(file("good/wide.png", encoded(Image.new("L", (17, 16)), "PNG")), {"good/wide.png": "expected"}),
     "mixed types": Dirt(file("good/photo.jpg", PNG), {"good/photo.jpg": "PNG"}),
     "bad encoding": Dirt(file("good/caf\udce9.png", PNG), {"good/caf\udce9.png": "its name has characters"}),
