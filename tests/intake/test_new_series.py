@@ -9,7 +9,6 @@ from data_project import accept_unjudged, shared_data
 from intake_project import NewProject
 
 from ae_models.spec import KnnScoreSpec, LocalHullScoreSpec, single_scores
-from aeops.errors import DataError
 from aeops.evaluation.before_training import require_enough_samples
 from aeops.recipe.sources import SeriesSource
 from aeops.stages.ingest import ingest
@@ -184,16 +183,24 @@ def test_readings_of_an_export_with_commas_and_dates_of_its_own_are_a_series(pro
     np.testing.assert_allclose(samples.array[:]["power"], rows["power"])
 
 
-def test_a_row_of_another_length_in_an_export_of_readings_is_refused_by_name(project: NewProject, tmp_path: Path) -> None:
+@pytest.mark.parametrize("delimiter", [",", ";"])
+def test_a_row_of_another_length_is_set_aside_by_name_and_the_others_are_read(
+    project: NewProject, tmp_path: Path, delimiter: str
+) -> None:
     path = tmp_path / "export.csv"
-    text = readings(2000).drop(columns=["machine", "state"]).to_csv(sep=";", index=False)
+    text = readings(2000).drop(columns=["machine", "state"]).to_csv(sep=delimiter, index=False)
     path.write_text(text)
     assert project.new("export", path, "--yes")[0] == 0
     lines = text.splitlines()
-    lines[7] += ";7"
+    lines[7] += f"{delimiter}7"
+    lines[2000] = lines[2000].rpartition(delimiter)[0]  # which is half written
     path.write_text("\n".join(lines))
-    with pytest.raises(DataError, match="row 7: 4 cells, expected 3"):
-        project.samples("export")
+    samples = project.samples("export")
+    assert {name: reason[:19] for name, reason in samples.set_aside.items()} == {
+        "row 7": "4 cells, expected 3",
+        "row 2000": "2 cells, expected 3",
+    }
+    assert len(samples.array) == 1999  # the gap of row 7 is filled
 
 
 def test_a_channel_that_never_changes_is_left_out_and_one_that_rests_at_a_machine_is_accepted(

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ae_models.mappings import without_zeros
 from ae_models.names import names_of
 from aeops.data.sources.files import source_file
 from aeops.data.time_borders import split_borders
@@ -59,7 +60,7 @@ class SeriesReader:
         spec, files = recipe.fit.input, self.files(recipe, project)
         assert spec.steps is not None, "the recipe reader requires steps"
         try:
-            columns, from_text = read_reading_columns(files["readings"], source, spec)
+            columns, from_text, problems = read_reading_columns(files["readings"], source, spec)
             readings = read_columns(columns, spec.channels, spec.steps, from_text, source.labels)
             steps = to_steps(readings, spec.steps, *_reading_labels(readings, recipe))
         except DataError as error:
@@ -83,7 +84,8 @@ class SeriesReader:
             labels=_step_labels(steps, recipe, files.get("anomalies")),
             source_name=source.path,
             groups=None if spec.steps.machine is None else steps.machines,
-            metadata=asdict(steps.facts),
+            metadata=asdict(steps.facts) | without_zeros({"set_aside": len(problems)}),
+            set_aside=problems,
             ids=np.array(names, dtype=object),
             statistics=statistics,
             own_splits=None if borders is None else borders.splits(steps.times),
@@ -117,28 +119,37 @@ class SeriesReader:
 SOURCE = SeriesReader()
 
 
-def read_reading_columns(path: Path, source: SeriesSource, spec: "InputSpec") -> tuple[dict[str, Any], bool]:
-    """Return the columns of a file of readings, numbers with a point and times in ISO 8601, and whether all are texts.
+def read_reading_columns(path: Path, source: SeriesSource, spec: "InputSpec") -> tuple[dict[str, Any], bool, dict[str, str]]:
+    """Return the columns of a file of readings, whether all are texts, and its rows of another length with their reasons.
+
+    Numbers have a point, and times are in ISO 8601.
 
     Raises:
-        DataError: it cannot be read, or has a row of another length.
+        DataError: it cannot be read.
     """
     from aeops.data.sources.table_text import read_text_rows
     from aeops.kinds.decoding import DecodeError, decode_errors
     from aeops.kinds.table_rows import read_columns_file
+    from aeops.recipe.table_sources import TextFormat
 
+    refused = None
     if source.text is None:
-        columns, from_text = read_columns_file(path, source.path)
-    else:
         try:
-            with decode_errors():
-                columns, _, problems = read_text_rows(path, source.text)
-        except DecodeError as error:
-            raise DataError(f"{source.path}: not readable as text ({error}): is it whole, and of data.source.text?") from error
-        for row, reason in problems.items():
-            raise DataError(f"{row}: {reason}")
-        from_text = True
-    return _plain_columns(columns, source.text, source, spec), from_text
+            columns, from_text = read_columns_file(path, source.path)
+            return _plain_columns(columns, None, source, spec), from_text, {}
+        except DataError as error:
+            if path.name.lower().endswith(PARQUET_SUFFIX):
+                raise
+            refused = error
+    try:  # row by row: the last one may be half written
+        with decode_errors():
+            columns, _, problems = read_text_rows(path, source.text or TextFormat())
+    except (DecodeError, DataError) as error:
+        if refused is not None:
+            raise refused from error
+        reason = f"not readable as text ({error}): is it whole, and of data.source.text?"
+        raise DataError(f"{source.path}: {reason}" if isinstance(error, DecodeError) else str(error)) from error
+    return _plain_columns(columns, source.text, source, spec), True, problems
 
 
 def _plain_columns(
