@@ -39,6 +39,7 @@ DATE_FORMATS = (
     *("%d/%m/%Y %H:%M:%S", "%d/%m/%Y %H:%M", "%d/%m/%Y", "%m/%d/%Y %H:%M:%S", "%m/%d/%Y %H:%M", "%m/%d/%Y"),
     *("%d-%m-%Y", "%d %b %Y", "%b %d, %Y", "%Y%m%d", "%d.%m.%y", "%m/%d/%y"),
 )
+_WITH_UNIT = re.compile(r"(?P<before>[€$£¥])?\s?[+-]?\d[\d.,]*\s?(?P<behind>%|[€$£¥]|[a-zA-Zµ°/]{1,4})?")
 MOST_CATEGORIES = 1000
 LONG_TEXT = 64  # bytes on average, from which cells are texts and no categories
 ENOUGH = 0.98  # share of cells that decide a type; the others are named
@@ -61,6 +62,7 @@ class ColumnProfile:
         odd_count: how many.
         values: parsed: numbers as float64, or texts; NaN and empty where missing.
         ambiguous: what could also be meant.
+        unit: that the numbers of a column of texts stand with, such as % or kg; empty for other columns.
         span: the lowest and the highest finite number that is a value; None where there is none.
     """
 
@@ -75,6 +77,7 @@ class ColumnProfile:
     odd_count: int = 0
     values: Any = None
     ambiguous: str = ""
+    unit: str = ""
     span: tuple[float, float] | None = None
 
     @property
@@ -325,7 +328,20 @@ def _profile_categories(profile: ColumnProfile, texts: list[str], counts: Counte
         return profile
     nulls = [text for text in counts if text.lower() in NULL_WORDS and text.lower() != "x"]
     profile.nulls = tuple(nulls)
-    profile.type = CATEGORY
+    profile.type, profile.unit = CATEGORY, _common_unit(counts)
     shown = format_counts(counts.most_common(3))
     profile.description = f"{len(counts):,} values: {shown}{', ...' if len(counts) > 3 else ''}"
     return profile
+
+
+def _common_unit(texts: Iterable[str]) -> str:
+    """Return the unit that all texts have beside a number; empty where one has none or another.
+
+    >>> _common_unit(["12.5 kg", "3 kg"]), _common_unit(["€ 1.50"]), _common_unit(["K-12", "K-13"]), _common_unit(["1 kg", "2 g"])
+    ('kg', '€', '', '')
+    """
+    units = set()
+    for text in texts:
+        match = _WITH_UNIT.fullmatch(text)
+        units.add("" if match is None else match["before"] or match["behind"] or "")
+    return units.pop() if len(units) == 1 else ""

@@ -215,15 +215,16 @@ def refusal_reason(found: FoundSeries | None, source: TableSource, file_count: i
     """Return why rows in the order of time are not proposed as a series; empty where they are."""
     if found is None:
         return f"no column is a channel, which is a number, or there are more than {MOST_CHANNELS}"
+    if found.repeated > MOST_REPEATED:
+        return (
+            f"{found.repeated:.0%} of the rows have the time of another. If they are of several machines, say --group COLUMN; "
+            f"if each is a reading of one channel, call the columns {CHANNEL_COLUMN} and {VALUE_COLUMN}; if the time of day is "
+            "in another column, write date and time into one"
+        )
     if found.regular < REGULAR:
         return f"only {found.regular:.0%} of the steps in time take the usual {found.every:g} s: events, and no readings"
     if found.step_count < LEAST_STEPS:
         return f"a series needs at least {LEAST_STEPS} steps, got {found.step_count}"
-    if found.repeated > MOST_REPEATED:
-        return (
-            f"{found.repeated:.0%} of the rows have the time of another. If they are of several machines, say --group COLUMN; "
-            f"if each is a reading of one channel, call the columns {CHANNEL_COLUMN} and {VALUE_COLUMN}"
-        )
     if found.incomplete > MOST_BAD:
         return f"{found.incomplete:.0%} of the steps of {found.every:g} s lack a reading of a channel"
     if file_count > 1 or is_address(source.path) or not source.path.lower().endswith(SERIES_SUFFIXES):

@@ -191,6 +191,13 @@ def _describe(
         if name is not None:
             understood.facts.append((title, f"column {name}"))
     understood.oddities += roles.describe_left_out()
+    for profile in profiles:
+        repeated = round(len(table) * (1 - profile.missing)) - profile.distinct
+        if profile.name == roles.identity and repeated:
+            understood.oddities.append(
+                f"{profile.name}: {repeated:,} rows have the id of another: a later row replaces an earlier one. If it is no id, "
+                f"--ignore {profile.name}"
+            )
     if roles.group_hint is not None:
         understood.oddities.append(
             f"rows with one {roles.group_hint} may belong together: --group {roles.group_hint} keeps them on one side of a split"

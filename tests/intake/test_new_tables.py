@@ -449,3 +449,27 @@ def test_a_value_far_beyond_a_column_sets_its_row_aside_by_name(project: NewProj
     span = rows["length"].max() - rows["length"].min()
     assert length.max == pytest.approx(rows["length"].max() + 10 * span, rel=0.01)
     assert length.min == pytest.approx(rows["length"].min() - 10 * span, rel=0.01)
+
+
+def test_numbers_with_units_are_named_and_no_ids(project: NewProject, tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    prices, shares = draw.uniform(1, 900, 300), draw.uniform(0, 100, 300)
+    units = pd.DataFrame({"price": [f"€ {price:.2f}" for price in prices], "size": draw.normal(5, 1, 300)})
+    units["share"] = [f"{share:.1f}%" for share in shares]
+    units.to_csv(tmp_path / "units.csv", index=False)
+    code, printed, _ = project.new("units", tmp_path / "units.csv", "--yes")
+    assert code == 0
+    assert "price is left out: its cells are numbers with the unit €: write the numbers alone to use it" in printed
+    assert "share is left out: its cells are numbers with the unit %" in printed
+    assert project.recipe("units").data.source.id is None
+
+
+def test_rows_of_one_id_are_counted(project: NewProject, tmp_path: Path) -> None:
+    rows = frame(300).rename(columns={"part_id": "part"})
+    rows.loc[9, "part"] = "p0003"
+    rows.to_csv(tmp_path / "parts.csv", index=False)
+    code, printed, _ = project.new("parts", tmp_path / "parts.csv", "--yes")
+    assert code == 0
+    assert "part: 1 rows have the id of another: a later row replaces an earlier one. If it is no id, --ignore part" in printed
+    assert project.new("parts", tmp_path / "parts.csv", "--yes", "--force", "--ignore", "part")[0] == 0
+    assert len(project.samples("parts").array) == 300
