@@ -103,3 +103,12 @@ def test_lines_of_json_are_texts_by_their_ids(project: NewProject, tmp_path: Pat
     assert list(found.names) == ["n3", "n4"]
     assert found.values.tolist()[0] == "request 3 was served in 3 ms"
     assert found.refused == {"line 2": "no JSON: {", "line 3": "no text: it is empty"}
+
+
+def test_a_workbook_that_is_cut_is_refused_by_name(project: NewProject, tmp_path: Path) -> None:
+    file = tmp_path / "rows.xlsx"
+    plain_rows().to_excel(file, index=False)
+    assert project.new("rows", file, "--yes")[0] == 0
+    file.write_bytes(file.read_bytes()[:900])
+    with pytest.raises(DataError, match=r"rows\.xlsx: no readable workbook"):
+        client_rows(project, "rows", file)

@@ -6,6 +6,7 @@ X and y. A cell that is not of its column's type sets its row aside in validatio
 name: a row with another number of cells, one whose id came before, one with an unknown label.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from aeops.errors import DataError
 from aeops.files import file_sha256
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
-from aeops.recipe.table_sources import ALL_COLUMNS, TableSource, table_format
+from aeops.recipe.table_sources import ALL_COLUMNS, TableSource, TextFormat, table_format
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,9 +70,10 @@ class TableReader:
 
         source: TableSource = recipe.data.source
         file_format = table_format(path.name)
-        is_standard = (
-            source.text is None and not source.nulls and not source.dates and path.name.lower().endswith(STANDARD_SUFFIXES)
-        )
+        if source.text == TextFormat():
+            source = replace(source, text=None)  # the standard form, which is read faster
+        has_format = source.text is not None or bool(source.nulls) or bool(source.dates)
+        is_standard = not has_format and path.name.lower().endswith(STANDARD_SUFFIXES)
         if is_standard or file_format not in ("text", "arrow", "workbook", "database"):
             return None
         table, source = _read_client_table(path, source, recipe)
@@ -84,13 +86,12 @@ SOURCE = TableReader()
 
 def _read_client_table(path: Path, source: TableSource, recipe: Recipe) -> "tuple[TableColumns, TableSource]":
     """Return the rows of a file to be scored, and the source as which it was read."""
-    from dataclasses import replace
-
     from ae_models.names import names_of
     from aeops.data.sources.client_columns import read_client_text
     from aeops.data.sources.table_columns import whole
     from aeops.data.sources.table_files import read_table_files
     from aeops.data.sources.table_workbook import sheet_names
+    from aeops.kinds.decoding import DecodeError, decode_errors
 
     file_format = table_format(path.name)
     if file_format == "text" and source.text is not None:
@@ -99,7 +100,11 @@ def _read_client_table(path: Path, source: TableSource, recipe: Recipe) -> "tupl
         return whole(columns, count, path.name, from_text=True), replace(source, text=dialect)
     source = replace(source, text=None)
     if file_format == "workbook" and source.table is not None:
-        names = sheet_names(path)
+        try:
+            with decode_errors():
+                names = sheet_names(path)
+        except DecodeError as error:
+            raise DataError(f"{path}: no readable workbook ({error}): is it whole, and what its name says?") from error
         source = replace(source, table=source.table if source.table in names else None)
     return read_table_files({path.name: path}, source), source
 
@@ -190,6 +195,7 @@ def _converted(name: str, table: "TableColumns", source: TableSource, recipe: Re
 
     from ae_models.names import index_by_name
     from ae_models.spec import DATE, INTEGER, NUMBER
+    from aeops.data.sources.row_values import iso_dates
 
     cells = table.columns[name]
     nulls = (*source.nulls.get(name, ()), *source.nulls.get(ALL_COLUMNS, ()))
@@ -204,8 +210,6 @@ def _converted(name: str, table: "TableColumns", source: TableSource, recipe: Re
 
         cells = without_nulls(cells, nulls, is_number)
     is_date = column is not None and column.type == DATE
-    from aeops.data.sources.row_values import iso_dates
-
     if name in source.dates and is_date and (table.from_text or not isinstance(cells, np.ndarray)):
         cells = iso_dates(list(cells), source.dates[name])
     return cells
