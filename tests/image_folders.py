@@ -73,7 +73,7 @@ def dirt(folder: Path) -> dict[str, str]:
         "empty.jpg": "empty",
         "text.png": "no image",
         "named-wrong.png": "JPEG",
-        "bomb.png": "bomb",
+        "bomb.png": "pixels",
         "larger-bomb.png": "pixels",
         "deep.png": "8 bits",
         "real-numbers.tiff": "8 bits",

@@ -115,16 +115,17 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
 def show_understanding(understood: "Understanding") -> None:
     """Print what was understood, line by line; of many columns the first ones."""
     from aeops.intake.proposal import COLUMN_TITLE
+    from aeops.machine.terminal import escape_line
 
     column_count = 0
     for title, text in understood.facts:
         column_count += title == COLUMN_TITLE
         if title != COLUMN_TITLE or column_count <= MAX_COLUMNS:
-            print(f"{title:<10} {text}")
+            print(f"{title:<10} {escape_line(text)}")
     if column_count > MAX_COLUMNS:
         print(f"{'columns':<10} {column_count - MAX_COLUMNS} more, each with its values in the recipe")
     for oddity in understood.oddities:
-        print(f"{'note':<10} {oddity}")
+        print(f"{'note':<10} {escape_line(oddity)}")
     sys.stdout.flush()
 
 

@@ -36,14 +36,16 @@ MAX_ROWS = 40  # of the table; it shows the highest scores
 def add_command(commands: Any) -> None:
     """Add `ae score` to the commands of the parser."""
     command = commands.add_parser(
-        "score", help="score a .npy file, an image, a folder of images, a .txt, .csv or .parquet file, or the inbox"
+        "score",
+        help="score an image, a folder of images, a .npy file, rows, readings or texts as the recipe reads them, or the inbox",
     )
     command.add_argument("recipe", help="name of a file in recipes/, such as digits")
     command.add_argument(
         "file",
         type=Path,
         nargs="?",
-        help=".npy (one sample or a batch), an image, a folder of images with its subfolders, .txt, .csv or .parquet",
+        help="an image, a folder of images with its subfolders, .npy (one sample or a batch), .txt, .csv or .parquet, or any "
+        "file that the recipe's source reads",
     )
     command.add_argument("--inbox", action="store_true", help="score the new files of the recipe's inbox with the champion")
     command.add_argument("--version", default=CHAMPION, help="a version or an alias (default: champion)")
@@ -142,6 +144,7 @@ def run_file(arguments: argparse.Namespace) -> int:
 
     from aeops.bundle.detector import Detector
     from aeops.cli.outputs import report_refused
+    from aeops.data.client_files import read_client_file
     from aeops.places.open_place import choose_place
     from aeops.project import find_project
     from aeops.recipe.reader import load_recipe
@@ -155,7 +158,7 @@ def run_file(arguments: argparse.Namespace) -> int:
     store = open_store(project)
     bundle = trusted_bundle(project, store, recipe, arguments.version)
     version, detector = bundle.version, Detector(bundle.folder, bundle.sha256)
-    samples = detector.read_file(arguments.file)
+    samples = read_client_file(recipe, detector, arguments.file)
     with ExitStack() as until_printed:
         scored = score_samples(project, place, detector, samples, arguments, until_printed)
         scores = scored.scores

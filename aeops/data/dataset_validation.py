@@ -7,7 +7,7 @@ import pandas as pd
 
 from aeops.data.judged_samples import Decided
 from aeops.data.judgements import expectation_name
-from aeops.data.set_aside import count_reasons
+from aeops.data.set_aside import REPLACED, count_reasons
 from aeops.data.validation import ExpectationResult, messages_of
 from aeops.recipe.sections import DUPLICATE, SET, WARNING
 
@@ -24,7 +24,7 @@ class DatasetValidation:
         set_results: those of all accepted samples; empty if the budget is exceeded, as there is no accepted set then.
         drift_results: those of the accepted samples and the last accepted version; empty if the budget is exceeded.
         drift_skipped: the reason why drift was not checked; None if it was.
-        set_aside: what the source held and could not become a sample: its name -> the reason; counts in the budget.
+        set_aside: what the source held and could not become a sample: its name -> the reason; see `fault_count`.
         decided: what people have decided about samples that are, or would be, bad.
         judgements_sha256: of the record of that; None without one.
         kept: rows of the accepted dataset's index that stay; empty where it begins anew.
@@ -46,6 +46,11 @@ class DatasetValidation:
     def bad_count(self) -> int:
         """Number of bad samples and of what could not become one."""
         return len(self.reasons) + len(self.set_aside)
+
+    @property
+    def fault_count(self) -> int:
+        """Number of bad samples that count in the budget: all but the rows that later ones have corrected."""
+        return self.bad_count - list(self.set_aside.values()).count(REPLACED)
 
     @property
     def given_count(self) -> int:
@@ -88,7 +93,7 @@ class DatasetValidation:
     @property
     def over_budget(self) -> bool:
         """True if more samples are bad than may be quarantined."""
-        return self.bad_count > self.budget
+        return self.fault_count > self.budget
 
     @property
     def results(self) -> list[ExpectationResult]:

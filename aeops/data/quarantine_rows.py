@@ -79,7 +79,8 @@ def read_set_aside_rows(project: Project, folder: Path, label_names: Sequence[st
     for name, sha256, label, reasons, values in table.reindex(columns=columns).itertuples(index=False):
         label_name = None
         if not pd.isna(label):
-            label_name = label_names[label] if 0 <= label < len(label_names) else str(label)
+            number = int(label)  # a column of labels of which some are missing holds floats
+            label_name = label_names[number] if 0 <= number < len(label_names) else str(number)
         content = None if pd.isna(sha256) else str(sha256)
         rows.append(SetAside(str(name), content, label_name, tuple(map(str, reasons)), "" if pd.isna(values) else str(values)))
     return rows

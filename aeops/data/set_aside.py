@@ -1,7 +1,7 @@
 """What a source held and could not become a sample: files that cannot be decoded, rows of another length, unknown labels.
 
-The stage ingest lists them by name in the incoming dataset, beside the samples. They count in the recipe's quarantine budget, and
-go to the quarantine's folder with their reasons.
+The stage ingest lists them by name in the incoming dataset, beside the samples. They go to the quarantine's folder with their
+reasons, and count in the recipe's quarantine budget, but for those that a later row has corrected.
 """
 
 from collections import Counter
@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 FILE = "set_aside.parquet"
+REPLACED = "its id stands again in a later row, which replaces it"  # a correction, and no fault
 MAX_REASON_CHARACTERS = 60  # of a reason in a count
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from aeops.data.dataset import FORMAT
 from aeops.data.dataset_validation import DatasetValidation
 from aeops.data.near_copies import NearCopies
-from aeops.data.set_aside import count_reasons
+from aeops.data.set_aside import REPLACED, count_reasons
 from aeops.data.validation import ExpectationResult, messages_of
 from aeops.files import make_folder, write_json
 from aeops.machine.stored_json import read_json_if_whole
@@ -131,8 +131,8 @@ def plain_value(value: Any) -> int | float | str | None:
 
 def summary_text(validation: DatasetValidation) -> str:
     """Return the sentences that the page shows above its tables."""
-    bad_count, row_count = validation.bad_count, validation.given_count
-    text = f"{bad_count} of {row_count} samples are bad; at most {validation.budget} may be quarantined."
+    fault_count, row_count = validation.fault_count, validation.given_count
+    text = f"{fault_count} of {row_count} samples are bad; at most {validation.budget} may be quarantined."
     if counts := validation.decided.counts:
         judged = ", ".join(f"{count} {name}" for name, count in counts.items())
         text = f"{text} By people's judgement: {judged}."
@@ -160,7 +160,7 @@ def describe_refusal(validation: DatasetValidation, recipe: Recipe, project: Pro
         )
     if validation.over_budget:
         return (
-            f"{dataset}: {validation.bad_count} of {validation.given_count} samples are bad, expected at most "
+            f"{dataset}: {validation.fault_count} of {validation.given_count} samples are bad, expected at most "
             f"{validation.budget} (quarantine_budget {recipe.validate.quarantine_budget:g}); most frequent: "
             f"{frequent_failures(validation)}; they are in {quarantine} with their reasons, and "
             f"`ae quarantine {name}` lists them and takes your judgement; {next_step}"
@@ -172,6 +172,7 @@ def describe_refusal(validation: DatasetValidation, recipe: Recipe, project: Pro
 def frequent_failures(validation: DatasetValidation) -> str:
     """Return the expectations that most samples fail, such as `blank (40 samples)`, and why most others were set aside."""
     counts: Counter[str] = Counter(count_reasons(validation.set_aside))
+    del counts[REPLACED]  # which is no fault
     for result in validation.sample_results:
         if result.unexpected_items and result.check.severity != WARNING:
             counts[result.check.name] = len(result.unexpected_items)

@@ -39,6 +39,7 @@ DATE_FORMATS = (
     *("%d/%m/%Y %H:%M:%S", "%d/%m/%Y %H:%M", "%d/%m/%Y", "%m/%d/%Y %H:%M:%S", "%m/%d/%Y %H:%M", "%m/%d/%Y"),
     *("%d-%m-%Y", "%d %b %Y", "%b %d, %Y", "%Y%m%d", "%d.%m.%y", "%m/%d/%y"),
 )
+_WITH_UNIT = re.compile(r"(?P<before>[€$£¥])?\s?[+-]?\d[\d.,]*\s?(?P<behind>%|[€$£¥]|[a-zA-Zµ°/]{1,4})?")
 MOST_CATEGORIES = 1000
 LONG_TEXT = 64  # bytes on average, from which cells are texts and no categories
 ENOUGH = 0.98  # share of cells that decide a type; the others are named
@@ -61,6 +62,8 @@ class ColumnProfile:
         odd_count: how many.
         values: parsed: numbers as float64, or texts; NaN and empty where missing.
         ambiguous: what could also be meant.
+        unit: that the numbers of a column of texts stand with, such as % or kg; empty for other columns.
+        span: the lowest and the highest finite number that is a value; None where there is none.
     """
 
     name: str
@@ -74,6 +77,8 @@ class ColumnProfile:
     odd_count: int = 0
     values: Any = None
     ambiguous: str = ""
+    unit: str = ""
+    span: tuple[float, float] | None = None
 
     @property
     def is_constant(self) -> bool:
@@ -159,6 +164,7 @@ def _profile_numbers(profile: ColumnProfile, numbers: np.ndarray, is_boolean: bo
         profile.nulls = tuple(f"{value:.17g}" for value in sentinels)
         finite = finite[~np.isin(finite, sentinels)]
     low, middle, high = np.quantile(finite, (0, 0.5, 1)) if len(finite) else (0, 0, 0)
+    profile.span = (float(low), float(high)) if len(finite) else None
     profile.description = f"{low:.4g} to {high:.4g}, median {middle:.4g}"
     if len(present) > len(present[np.isfinite(present)]):
         profile.description += f"; {len(present) - np.isfinite(present).sum()} infinite"
@@ -262,7 +268,7 @@ def _is_number(text: str) -> bool:
 def _as_dates(profile: ColumnProfile, counts: Counter[str]) -> str | None:
     """Return the format of a column of dates, `iso` for ISO 8601; None where it holds none."""
     sample = [text for text, _ in counts.most_common(2000)]
-    if not all(re.search(r"\d", text) and 6 <= len(text) <= 40 for text in sample[:20]):
+    if sum(map(_may_be_date, sample[:20])) < 0.8 * len(sample[:20]):
         return None
     if _share_of_dates(sample, "iso") >= ENOUGH and not all(map(str.isdigit, sample)):
         return "iso"
@@ -272,6 +278,11 @@ def _as_dates(profile: ColumnProfile, counts: Counter[str]) -> str | None:
     if len(fitting) > 1 and fitting[0].replace("%d", "").replace("%m", "") == fitting[1].replace("%d", "").replace("%m", ""):
         profile.ambiguous = f"day and month cannot be distinguished: read as {fitting[0]}, it may be {fitting[1]}"
     return fitting[0]
+
+
+def _may_be_date(text: str) -> bool:
+    """Return whether a text has a digit and the length of a date."""
+    return 6 <= len(text) <= 40 and re.search(r"\d", text) is not None
 
 
 def _parse_date(text: str, date_format: str) -> datetime:
@@ -317,7 +328,20 @@ def _profile_categories(profile: ColumnProfile, texts: list[str], counts: Counte
         return profile
     nulls = [text for text in counts if text.lower() in NULL_WORDS and text.lower() != "x"]
     profile.nulls = tuple(nulls)
-    profile.type = CATEGORY
+    profile.type, profile.unit = CATEGORY, _common_unit(counts)
     shown = format_counts(counts.most_common(3))
     profile.description = f"{len(counts):,} values: {shown}{', ...' if len(counts) > 3 else ''}"
     return profile
+
+
+def _common_unit(texts: Iterable[str]) -> str:
+    """Return the unit that all texts have beside a number; empty where one has none or another.
+
+    >>> _common_unit(["12.5 kg", "3 kg"]), _common_unit(["€ 1.50"]), _common_unit(["K-12", "K-13"]), _common_unit(["1 kg", "2 g"])
+    ('kg', '€', '', '')
+    """
+    units = set()
+    for text in texts:
+        match = _WITH_UNIT.fullmatch(text)
+        units.add("" if match is None else match["before"] or match["behind"] or "")
+    return units.pop() if len(units) == 1 else ""

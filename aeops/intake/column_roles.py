@@ -51,6 +51,7 @@ class ColumnRoles:
 
     Attributes:
         identity, labels, group: names, or None.
+        group_hint: a column that may name what rows belong to, where no group was chosen.
         label_counts: label -> rows.
         time: a column of dates by which rows are ordered, or None.
         time_note: steps back and repeats of that column, in words; empty without any.
@@ -61,6 +62,7 @@ class ColumnRoles:
     identity: str | None = None
     labels: str | None = None
     group: str | None = None
+    group_hint: str | None = None
     label_counts: dict[str, int] = field(default_factory=dict)
     time: str | None = None
     time_note: str = ""
@@ -106,11 +108,7 @@ def find_roles(profiles: Sequence[ColumnProfile], count: int, choices: Choices, 
     _find_leaks(roles, by_name)
     roles.time, roles.time_note = _time_column(roles.kept)
     if roles.group is None:
-        hint = _group_hint(roles.kept, count)
-        if hint is not None:
-            understood.oddities.append(
-                f"rows with one {hint} may belong together: --group {hint} keeps them on one side of a split"
-            )
+        roles.group_hint = _group_hint(roles.kept, count)
     return roles
 
 
@@ -173,6 +171,7 @@ def _names_states(profile: ColumnProfile) -> bool:
 
 def _id_column(profiles: Sequence[ColumnProfile], count: int, roles: ColumnRoles) -> str | None:
     """Return the column by whose values rows are called: one that is named so, whose values are there and all differ."""
+    profiles = [profile for profile in profiles if profile.name not in roles.left_out]  # by --ignore
     for profile in profiles:
         name = profile.name.lower()
         named = name in ID_NAMES or name.endswith(("_id", " id", "-id")) or profile.name.endswith(("Id", "ID"))
@@ -182,7 +181,7 @@ def _id_column(profiles: Sequence[ColumnProfile], count: int, roles: ColumnRoles
     names = []
     for profile in profiles:
         is_distinct = profile.type == CATEGORY and profile.distinct >= 0.98 * count and not profile.missing
-        if is_distinct and profile.name != roles.labels:
+        if is_distinct and not profile.unit and profile.name != roles.labels:
             names.append(profile.name)
     return names[0] if len(names) == 1 else None
 
@@ -195,6 +194,8 @@ def _reason_to_leave(profile: ColumnProfile, count: int) -> str:
         return "it is constant" if profile.distinct else "it has no values"
     if not profile.type:
         return f"it holds {profile.description}: texts of their own"
+    if profile.unit:
+        return f"its cells are numbers with the unit {profile.unit}: write the numbers alone to use it"
     if profile.type == CATEGORY and (profile.distinct > MOST_CATEGORIES or profile.distinct > 0.5 * count):
         return f"it has {profile.distinct:,} different values in {count:,} rows: a name of each row, not a category"
     if profile.missing > 0.95:

@@ -197,14 +197,15 @@ def _recipe(
     anomalies: Sequence[str],
     dataset: str,
 ) -> Proposal:
-    bad_share = (len(probe.problems) + len(listing.problems)) / max(1, len(probe.names) + len(probe.problems))
+    unreadable = len(probe.problems) / max(1, len(probe.names) + len(probe.problems))
+    left_out = len(listing.problems) / (len(listing.images) + len(listing.problems))  # which are not among the images
     labelled = sum(layout.counts.values()) if layout.counts else len(listing.images)
-    sizes = split_sizes(int(count_normal(labelled, layout.counts, anomalies) * (1 - bad_share)))
+    sizes = split_sizes(int(count_normal(labelled, layout.counts, anomalies) * (1 - unreadable)))
     labels = list(layout.counts) if len(layout.counts) > 1 else []
     proposal = Proposal(understood, f"the folder {understood.source}", f"Images of {understood.source}.")
     proposal.entries = [
         data_section(dataset, _source_entries(understood, layout, bool(labels)), labels, anomalies, sizes),
-        image_validate_section(len(listing.images), values, bad_share + layout.unlabelled / len(listing.images)),
+        image_validate_section(len(listing.images), values, unreadable + left_out + layout.unlabelled / len(listing.images)),
         Entry(
             "input",
             [

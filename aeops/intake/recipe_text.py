@@ -2,10 +2,12 @@
 
 import textwrap
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import yaml
+
+from aeops.recipe.table_sources import TextFormat
 
 WIDTH = 120
 
@@ -76,3 +78,14 @@ def flow_text(value: Any) -> str:
     """
     text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10**9, allow_unicode=True)
     return text.strip().removesuffix("...").strip()
+
+
+def changed_values(dialect: TextFormat) -> dict[str, Any]:
+    """Return the keys of a dialect that differ from the default; the encoding where none does."""
+    default = TextFormat()
+    changed = {}
+    for key in fields(dialect):
+        value = getattr(dialect, key.name)
+        if value != getattr(default, key.name):
+            changed[key.name] = value
+    return changed or {"encoding": dialect.encoding}

@@ -1,6 +1,6 @@
 """Readings over time in a file of rows: whether they are a series, and the recipe that is proposed for it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -8,60 +8,23 @@ from typing import Any
 import numpy as np
 
 from ae_models.names import names_not_in, names_of
-from ae_models.spec import ChannelSpec, StepsSpec, join_names
+from ae_models.spec import join_names
 from aeops.errors import DataError, UsageError
-from aeops.intake.column_roles import ColumnRoles, machine_column, number_columns
+from aeops.intake.column_roles import ColumnRoles
 from aeops.intake.common_sections import TRIM, gate_section
 from aeops.intake.proposal import Choices, Proposal, Understanding, label_values, split_labels
-from aeops.intake.recipe_text import Entry, list_entries
+from aeops.intake.recipe_text import Entry, changed_values, list_entries
+from aeops.intake.series_search import GAP, LEAST_STEPS, LEAST_WINDOWS, LENGTHS, SHARES, FoundSeries
 from aeops.intake.sizing import batch_for, count_anomalies, epochs_for, threads_for
-from aeops.kinds.series_readings import CHANNEL_COLUMN, VALUE_COLUMN, Readings, is_long, read_columns
-from aeops.recipe.addresses import is_address
+from aeops.kinds.series_readings import CHANNEL_COLUMN, VALUE_COLUMN, is_long
 from aeops.recipe.gate_rules import MIN_GROUPS
 from aeops.recipe.sources import SeriesSource
-from aeops.recipe.table_sources import TableSource, TextFormat
 
-READ_SUFFIXES = (".csv", ".csv.gz", ".parquet")  # that the source `series` reads
-REGULAR = 0.8  # share of the steps in time that are the usual one, from which rows are readings and no events
-NEAR = 0.1  # of the usual step, within which a step is it
-GAP = 1.5  # usual steps, from which on a step is a gap
-MOST_CHANNELS = 64
-LENGTHS, LEAST_WINDOWS = (64, 32, 16, 8), 40  # steps of a window, of which a series has to hold so many times the length
-LEAST_STEPS = LEAST_WINDOWS * LENGTHS[-1]
-SHARES = {"validation": 0.1, "calibration": 0.2, "test": 0.2}
 BLOCKS = (16, 8, 4, 2)  # windows in a row that raise one alarm
 RATES = ((99, 0.01), (19, 0.05), (9, 0.1))  # blocks of the calibration windows from which -> rate that they can promise
 LARGEST_CODE = 16
 BANK_WINDOWS = 5_000
 WINDOWS_SEEN = 60_000  # that pass through a training, at most
-
-
-@dataclass(frozen=True)
-class FoundSeries:
-    """Readings that were read, and what their times show.
-
-    Attributes:
-        columns: names of all columns.
-        channels: names of the channels.
-        time, machine: names of their columns; None: all readings are of one machine.
-        every: seconds of the usual step.
-        regular: share of the steps in time, gaps left out, that are the usual one.
-        gaps: steps that are longer than GAP usual ones.
-        step_count: steps of a grid over all machines.
-        coverage: the smallest share of its steps that a machine has readings at.
-        readings: as they were read.
-    """
-
-    columns: tuple[str, ...]
-    channels: tuple[str, ...]
-    time: str
-    machine: str | None
-    every: float
-    regular: float
-    gaps: int
-    step_count: int
-    coverage: float
-    readings: Readings
 
 
 @dataclass(frozen=True)
@@ -82,74 +45,6 @@ class Windows:
     rate: float
 
 
-def find_series(columns: Mapping[str, Any], from_text: bool, roles: ColumnRoles, choices: Choices) -> FoundSeries | None:
-    """Return the series in columns whose rows are ordered in time; None where no column is a channel.
-
-    Raises:
-        DataError: a time stamp that is none.
-    """
-    assert roles.time is not None, "rows without times are no series"
-    machine = choices.group or machine_column(roles.kept)
-    if {CHANNEL_COLUMN, VALUE_COLUMN} <= columns.keys():
-        channels = tuple(sorted({str(cell) for cell in columns[CHANNEL_COLUMN] if str(cell).strip()}))
-    else:
-        channels = number_columns(roles.kept, but=(machine, roles.time))
-    if not 1 <= len(channels) <= MOST_CHANNELS:
-        return None
-    steps = StepsSpec(every=1.0, length=2, time=roles.time, machine=machine)
-    readings = read_columns(columns, list(map(ChannelSpec, channels)), steps, from_text, roles.labels)
-    times_by_machine = [np.unique(readings.times[readings.machines == name]) for name in np.unique(readings.machines)]
-    intervals = np.concatenate(list(map(np.diff, times_by_machine)))
-    if not len(intervals):
-        return None
-    every = _round_seconds(float(np.median(intervals)))
-    is_gap = intervals > GAP * every
-    regular = float((np.abs(intervals[~is_gap] - every) <= NEAR * every).mean()) if (~is_gap).any() else 0.0
-    step_count, coverage = 0, 1.0
-    for times in times_by_machine:
-        steps_of_machine = round((times[-1] - times[0]) / every) + 1
-        step_count += steps_of_machine
-        coverage = min(coverage, len(times) / steps_of_machine)
-    return FoundSeries(
-        columns=tuple(columns),
-        channels=channels,
-        time=roles.time,
-        machine=machine,
-        every=every,
-        regular=regular,
-        gaps=int(is_gap.sum()),
-        step_count=step_count,
-        coverage=coverage,
-        readings=readings,
-    )
-
-
-def _round_seconds(seconds: float) -> float:
-    """Return the whole number of seconds that a step is near to, or the step in milliseconds.
-
-    >>> _round_seconds(299.998), _round_seconds(0.02)
-    (300.0, 0.02)
-    """
-    if seconds >= 1 and abs(seconds - round(seconds)) <= 0.01 * seconds:
-        return float(round(seconds))
-    return round(seconds, 3) or seconds
-
-
-def refusal_reason(found: FoundSeries | None, source: TableSource, file_count: int) -> str:
-    """Return why rows in the order of time are not proposed as a series; empty where they are."""
-    if found is None:
-        return f"no column is a channel, which is a number, or there are more than {MOST_CHANNELS}"
-    if found.regular < REGULAR:
-        return f"only {found.regular:.0%} of the steps in time take the usual {found.every:g} s: events, and no readings"
-    if found.step_count < LEAST_STEPS:
-        return f"a series needs at least {LEAST_STEPS} steps, got {found.step_count}"
-    is_readable = source.path.lower().endswith(READ_SUFFIXES) and source.text in (None, TextFormat())
-    if file_count > 1 or is_address(source.path) or not is_readable:
-        expected = "one local .csv, .csv.gz or .parquet file with commas, points and a header line"
-        return f"a series is read out of {expected}: save it so, and type the command again"
-    return ""
-
-
 def propose_series(found: FoundSeries, understood: Understanding, roles: ColumnRoles, dataset: str, choices: Choices) -> Proposal:
     """Propose a recipe for readings over time.
 
@@ -161,7 +56,7 @@ def propose_series(found: FoundSeries, understood: Understanding, roles: ColumnR
         raise UsageError("--id is of tables: a step of a series is named by its machine and time")
     understood.kind, understood.count = SeriesSource.kind, found.step_count
     machine_count = len(np.unique(found.readings.machines))
-    windows = choose_windows(found.step_count, machine_count)
+    windows = choose_windows(found.step_count, machine_count, found.calibration_runs)
     labels = list(roles.label_counts) if len(roles.label_counts) > 1 else []
     anomalies = split_labels(labels, choices, understood) if labels else ()
     labels = names_not_in(labels, anomalies) + list(anomalies)  # a step has the highest of its readings
@@ -172,7 +67,7 @@ def propose_series(found: FoundSeries, understood: Understanding, roles: ColumnR
         understood.source,
         f"Readings of {understood.source}.",
         [
-            _data_section(dataset, understood.source, roles, labels, anomalies),
+            _data_section(dataset, found, understood.source, roles, labels, anomalies),
             _validate_section(found),
             _input_section(found, windows),
             *_model_sections(found, windows),
@@ -184,22 +79,27 @@ def propose_series(found: FoundSeries, understood: Understanding, roles: ColumnR
     )
 
 
-def choose_windows(step_count: int, machine_count: int = 1) -> Windows:
+def choose_windows(step_count: int, machine_count: int, calibration_runs: Sequence[int]) -> Windows:
     """Return windows for so many steps: the longest that leave enough of them, and the rate that their blocks can promise.
 
     All but the shortest leave as many test windows as the gate needs to compare a challenger with the champion.
 
+    Args:
+        step_count: of all machines.
+        machine_count: how many they are.
+        calibration_runs: lengths of the unbroken runs of steps in the part that calibrates; no window reaches over two.
+
     Raises:
         DataError: there are too few steps.
 
-    >>> choose_windows(22_000)
+    >>> choose_windows(22_000, 1, [4_400])
     Windows(length=64, stride=4, train=2734, block=16, rate=0.05)
     """
     for length in LENGTHS:
         if length > LENGTHS[-1] and count_test_windows(step_count, length, machine_count) < MIN_GROUPS:
             continue
         stride = max(1, length // 16)
-        calibration = int((SHARES["calibration"] * step_count - length) / stride)
+        calibration = _count_calibration_windows(calibration_runs, length, stride, machine_count)
         for block in BLOCKS:
             for least, rate in RATES:
                 if step_count >= LEAST_WINDOWS * length and calibration // block >= least:
@@ -209,6 +109,18 @@ def choose_windows(step_count: int, machine_count: int = 1) -> Windows:
         f"expected at least {LEAST_STEPS} steps, got {step_count}: a part is trained on, a part calibrates the "
         "threshold and a part tests it; bring a longer series"
     )
+
+
+def _count_calibration_windows(runs: Sequence[int], length: int, stride: int, machine_count: int) -> int:
+    """Return how many windows calibrate, at least: after the border in time, each machine loses the steps of one.
+
+    >>> _count_calibration_windows([400], 16, 1, 1), _count_calibration_windows([300, 10, 90], 16, 1, 1)
+    (368, 342)
+    """
+    count = 0
+    for run in runs:
+        count += max(0, run - length) // stride
+    return count - machine_count * (length // stride)
 
 
 def count_test_windows(step_count: int, length: int, machine_count: int) -> int:
@@ -250,8 +162,28 @@ def _describe(understood: Understanding, found: FoundSeries, roles: ColumnRoles,
     used = {*found.channels, found.time, found.machine, roles.labels, CHANNEL_COLUMN, VALUE_COLUMN}
     left_out = names_not_in(names_of(roles.kept), used)
     if left_out:
-        understood.oddities.append(f"{join_names(left_out)} is left out: a channel of a series is a number")
+        are = "are" if len(left_out) > 1 else "is"
+        understood.oddities.append(f"{join_names(left_out)} {are} left out: a channel of a series is a number")
+    for name in found.constant:
+        understood.oddities.append(f"{name} is left out: it is constant")
+    if found.slowest is not None:
+        understood.oddities.append(
+            f"{found.slowest} is read every {found.every:g} s, others more often: these are averaged over a step"
+        )
+    if found.incomplete:
+        understood.oddities.append(f"{found.incomplete:.1%} of the steps lack a reading of a channel, and will be set aside")
+    if found.resting:
+        understood.oddities.append(f"{_describe_resting(found)}: accepted, by validate.blank")
     understood.oddities += roles.describe_left_out(used)
+
+
+def _describe_resting(found: FoundSeries) -> str:
+    """Return which channels never change at which machine; of many machines the first."""
+    machine, channels = next(iter(found.resting.items()))
+    at_machine = f" at {machine}" if found.machine is not None else ""
+    more = f" (and others at {len(found.resting) - 1:,} more machines)" if len(found.resting) > 1 else ""
+    never = "never change" if len(channels) > 1 else "never changes"
+    return f"{join_names(channels)} {never}{at_machine}{more}"
 
 
 def _format_minute(seconds: float) -> str:
@@ -267,8 +199,14 @@ def _anomaly_windows(roles: ColumnRoles, anomalies: Sequence[str], windows: Wind
     return -(-steps // windows.length)
 
 
-def _data_section(dataset: str, path: str, roles: ColumnRoles, labels: Sequence[str], anomalies: Sequence[str]) -> Entry:
+def _data_section(
+    dataset: str, found: FoundSeries, path: str, roles: ColumnRoles, labels: Sequence[str], anomalies: Sequence[str]
+) -> Entry:
     source = [Entry("kind", SeriesSource.kind), Entry("path", path)]
+    if found.text is not None:
+        source.append(Entry("text", changed_values(found.text), "dialect of the file, as it was found"))
+    if found.time_format is not None:
+        source.append(Entry("time_format", found.time_format, "of time stamps, which are not ISO 8601"))
     if labels:
         source.append(Entry("labels", roles.labels, "a step has the highest label of its readings, in the order below"))
     entries = [Entry("dataset", dataset, "names the folder in data/; recipes may share one"), Entry("source", source)]
@@ -285,12 +223,17 @@ def _data_section(dataset: str, path: str, roles: ColumnRoles, labels: Sequence[
 
 def _validate_section(found: FoundSeries) -> Entry:
     steps, completeness = found.step_count, round(max(0.0, found.coverage - 0.1), 2)
+    budget = round(min(0.5, max(0.02, 2 * found.incomplete)), 3)
     entries = [
         Entry("rows", {"min": max(1, steps // 2), "max": 20 * steps}, "steps; half of what is there now is too few"),
         Entry("mean_drift", 0.5, "standard deviations by which a channel's mean may move from the last accepted version"),
-        Entry("quarantine_budget", 0.02, "share of the steps that may be set aside"),
+        Entry(
+            "quarantine_budget", budget, f"share of the steps that may be set aside; {found.incomplete:.1%} lack a channel now"
+        ),
         Entry("completeness", completeness, f"share of its steps that a machine has readings at; {found.coverage:.0%} now"),
     ]
+    if found.resting:
+        entries.append(Entry("blank", "accept", f"{_describe_resting(found)}; without this line such a machine is set aside"))
     return Entry("validate", entries, "what fails these bounds goes to quarantine with its reason")
 
 

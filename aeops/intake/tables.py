@@ -1,11 +1,13 @@
 """A table in files: what is in it, and the recipe that is proposed for it."""
 
+import shlex
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ae_models.spec import CATEGORY
+from ae_models.names import names_not_in
+from ae_models.spec import CATEGORY, INTEGER, NUMBER, join_names
 from aeops.data.sources.files import links_beside
 from aeops.data.sources.table_columns import TableColumns
 from aeops.data.sources.table_files import list_table_files, read_table_files
@@ -15,8 +17,9 @@ from aeops.intake.column_profile import ColumnProfile, profile_columns
 from aeops.intake.column_roles import ColumnRoles, find_roles
 from aeops.intake.common_sections import TRIM, data_section, gate_section, threshold_section
 from aeops.intake.proposal import COLUMN_TITLE, Choices, Proposal, Understanding, source_path, split_labels
-from aeops.intake.recipe_text import Entry, list_entries
-from aeops.intake.series import find_series, propose_series, refusal_reason
+from aeops.intake.recipe_text import Entry, changed_values, list_entries
+from aeops.intake.series import propose_series
+from aeops.intake.series_search import find_series, refusal_reason
 from aeops.intake.sizing import batch_for, count_anomalies, count_normal, epochs_for, split_sizes, threads_for
 from aeops.intake.text_dialect import find_dialect
 from aeops.intake.wording import format_counts, format_reasons
@@ -25,6 +28,7 @@ from aeops.recipe.table_sources import TableSource, TextFormat, table_format
 
 NAMED = 5  # columns that a line names
 BANK_ROWS = 10_000  # training rows that the neighbours are searched among
+FAR = 10  # lengths of a column's range beyond it, from which on a value is set aside
 LARGEST_CODE = 16
 ROWS_SEEN = 60_000  # that pass through a training, at most: the neighbours need none, and the network only some
 
@@ -48,7 +52,25 @@ def propose_table(path: Path, root: Path, dataset: str, choices: Choices) -> Pro
         understood.name_links(links_beside(files))
     source = draft_source(files, understood, choices)
     table = read_table_files(files, source)
+    choices = _without_nested(table, path, choices)
     return propose_rows(table, source, understood, dataset, choices, len(files))
+
+
+def _without_nested(table: TableColumns, path: Path, choices: Choices) -> Choices:
+    """Return the choices without the columns of lists, which are left out by `--ignore` alone.
+
+    Raises:
+        DataError: there are others.
+    """
+    nested = names_not_in(table.nested, choices.ignore)
+    if nested:
+        shown = join_names(nested[:NAMED])
+        option = ",".join(table.nested)
+        raise DataError(
+            f"{path.name}: the columns {shown} hold lists: leave them out by --ignore {shlex.quote(option)}, or write a column "
+            "for each of their values"
+        )
+    return replace(choices, ignore=tuple(names_not_in(choices.ignore, table.nested)))
 
 
 def draft_source(files: dict[str, Path], understood: Understanding, choices: Choices) -> TableSource:
@@ -123,8 +145,12 @@ def propose_rows(
     understood.count = len(table)
     roles = find_roles(profiles, len(table), choices, understood)
     if roles.time is not None and choices.readings is not False:
-        found = find_series(table.columns, table.from_text, roles, choices)
-        reason = refusal_reason(found, source, file_count)
+        found, reason = None, ""
+        try:
+            found = find_series(table.columns, (source.text or TextFormat()) if table.from_text else None, roles, choices)
+        except DataError as error:
+            reason = str(error)
+        reason = reason or refusal_reason(found, source, file_count)
         if found is not None and not reason:
             return propose_series(found, understood, roles, dataset, choices)
         if choices.readings:
@@ -165,6 +191,17 @@ def _describe(
         if name is not None:
             understood.facts.append((title, f"column {name}"))
     understood.oddities += roles.describe_left_out()
+    for profile in profiles:
+        repeated = round(len(table) * (1 - profile.missing)) - profile.distinct
+        if profile.name == roles.identity and repeated:
+            understood.oddities.append(
+                f"{profile.name}: {repeated:,} rows have the id of another: a later row replaces an earlier one. If it is no id, "
+                f"--ignore {profile.name}"
+            )
+    if roles.group_hint is not None:
+        understood.oddities.append(
+            f"rows with one {roles.group_hint} may belong together: --group {roles.group_hint} keeps them on one side of a split"
+        )
     for profile in roles.kept:
         if profile.nulls:
             shown = ", ".join(profile.nulls)
@@ -202,7 +239,13 @@ def _recipe(
     proposal.entries = [
         data_section(dataset, _source_entries(source, roles, bool(labels)), labels, anomalies, sizes),
         _validate_section(len(table), bad_share + missing_labels),
-        Entry("input", [Entry("kind", "table"), Entry("columns", _column_entries(roles.kept))]),
+        Entry(
+            "input",
+            [
+                Entry("kind", "table"),
+                Entry("columns", _column_entries(roles.kept), f"min and max are {FAR} lengths of a column's range beyond it"),
+            ],
+        ),
         *_model_sections(roles.kept, sizes.train),
         threshold_section(sizes),
         _train_section(roles.kept, sizes.train),
@@ -248,26 +291,25 @@ def _source_entries(source: TableSource, roles: ColumnRoles, has_labels: bool) -
     return entries
 
 
-def changed_values(dialect: TextFormat) -> dict[str, Any]:
-    """Return the keys of a dialect that differ from the default; the encoding where none does."""
-    default = TextFormat()
-    changed = {}
-    for key in fields(dialect):
-        value = getattr(dialect, key.name)
-        if value != getattr(default, key.name):
-            changed[key.name] = value
-    return changed or {"encoding": dialect.encoding}
-
-
 def _column_entries(kept: Sequence[ColumnProfile]) -> list[Entry]:
     entries = []
     for profile in kept:
         value: dict[str, Any] = {"name": profile.name, "type": profile.type}
         if profile.has_missing:
             value["missing"] = True
+        value |= _far_bounds(profile)
         missing = f"; {profile.missing:.1%} missing" if profile.missing else ""
         entries.append(Entry("", value, f"{profile.description}{missing}"))
     return entries
+
+
+def _far_bounds(profile: ColumnProfile) -> dict[str, float]:
+    """Return bounds so far out that what lies beyond is no measurement: a slip of the decimal mark, another column's value."""
+    if profile.type not in (NUMBER, INTEGER) or profile.span is None:
+        return {}
+    low, high = profile.span
+    room = FAR * (high - low)
+    return {"min": float(f"{low - room:.3g}"), "max": float(f"{high + room:.3g}")}
 
 
 def _validate_section(count: int, bad_share: float) -> Entry:

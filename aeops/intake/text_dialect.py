@@ -9,6 +9,7 @@ from dataclasses import replace
 from itertools import filterfalse, islice
 from typing import NamedTuple
 
+from aeops.data.sources.table_text import count_footer
 from aeops.errors import DataError
 from aeops.recipe.table_sources import TextFormat
 
@@ -19,20 +20,15 @@ SHARE_OF_ROWS = 0.8  # that have the same number of cells where a delimiter is t
 TAIL_CHARACTERS = 2**16  # at the end of a file
 MOST_FOOTER_RECORDS = 20  # at the end of a file that may be no rows
 _NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?([eE][+-]?\d+)?")
-_GROUPED = {  # (decimal, thousands) -> numbers that are written so
-    (",", "."): re.compile(r"[+-]?\d{1,3}(\.\d{3})+(,\d+)?"),
-    (".", ","): re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?"),
-    (".", "'"): re.compile(r"[+-]?\d{1,3}('\d{3})+(\.\d+)?"),
-    (",", " "): re.compile(r"[+-]?\d{1,3}([ \u00a0\u202f]\d{3})+(,\d+)?"),
-}
-_PLAIN = {  # (decimal, thousands) -> numbers that can be read so, grouped or not
+_READ_BY_MARKS = {  # (decimal, thousands) -> numbers that can be read so; of equals the first is taken
+    (".", ""): re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"),
+    (",", ""): re.compile(r"[+-]?\d+(,\d+)?([eE][+-]?\d+)?"),
     (",", "."): re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?"),
     (".", ","): re.compile(r"[+-]?(\d+|\d{1,3}(,\d{3})+)(\.\d+)?"),
     (".", "'"): re.compile(r"[+-]?(\d+|\d{1,3}('\d{3})+)(\.\d+)?"),
     (",", " "): re.compile(r"[+-]?(\d+|\d{1,3}([ \u00a0\u202f]\d{3})+)(,\d+)?"),
 }
-_COMMA = re.compile(r"[+-]?\d+,\d+")
-_WHOLE_OR_COMMA = re.compile(r"[+-]?\d+(,\d+)?")
+SHARE_OF_NUMBERS = 0.5  # of the cells of a column that can be read by some marks, from which its numbers are written so
 
 
 def find_encoding(content: bytes) -> tuple[str, str]:
@@ -159,12 +155,7 @@ def _footer_count(text: str, delimiter: str, width: int) -> int:
     if len(tail) < len(text):
         tail = tail[tail.find("\n") + 1 :]
     records = _records(tail, delimiter)
-    count = 0
-    for record in reversed(records):
-        filled = list(filter(str.strip, record.cells))
-        if len(record.cells) == width and len(filled) > 1:
-            break
-        count += 1
+    count = count_footer([record.cells for record in records], width)
     return count if width > 1 and count <= MOST_FOOTER_RECORDS and count < len(records) / 2 else 0
 
 
@@ -176,22 +167,22 @@ def _is_header(records: Sequence[Sequence[str]]) -> bool:
 
 
 def _find_marks(records: Sequence[Sequence[str]], delimiter: str) -> tuple[str, str]:
-    """Return the decimal mark of the file's numbers and the mark between their groups."""
+    """Return the decimal mark of the file's numbers and the mark between their groups: those by which most cells are numbers.
+
+    1.234 is a number with a point or a group of three; so is 1,234. Cells that can be read in one way alone decide, and where all
+    of them can be read in several ways, the marks that come first in _READ_BY_MARKS: none between groups.
+    """
     columns = list(zip(*[record for record in records if len(record) == len(records[0])], strict=False)) if records else []
-    votes: Counter[tuple[str, str]] = Counter()
+    readable: Counter[tuple[str, str]] = Counter()
     for column in columns:
         cells = list(filter(None, map(str.strip, column)))
-        for marks, pattern in _GROUPED.items():
-            grouped_count = sum(bool(pattern.fullmatch(cell)) for cell in cells)
-            if grouped_count and all(map(_PLAIN[marks].fullmatch, cells)):
-                votes[marks] += grouped_count
-        if delimiter != "," and cells and any(map(_COMMA.fullmatch, cells)):
-            votes[(",", "")] += len(cells) if all(map(_WHOLE_OR_COMMA.fullmatch, cells)) else 0
-    if not votes:
+        for marks, pattern in _READ_BY_MARKS.items():
+            count = sum(bool(pattern.fullmatch(cell)) for cell in cells)
+            if count > SHARE_OF_NUMBERS * len(cells):
+                readable[marks] += count
+    if not readable:
         return ".", ""
-    grouped = dict(votes)
-    decimal_comma = grouped.pop((",", ""), 0)  # the marks without any between groups
-    best = max(grouped, key=grouped.__getitem__) if grouped else (",", "")
-    if decimal_comma and best[0] == ".":  # 1,234 may be a group of three or a decimal: others say which
-        return ",", ""
-    return best
+    candidates = list(_READ_BY_MARKS)
+    if delimiter == ",":  # the decimal mark of such files is a point, and a quoted 1,234 a group of three
+        candidates.sort(key=lambda marks: marks[0] == ",")
+    return max(candidates, key=readable.__getitem__)

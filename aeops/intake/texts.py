@@ -245,7 +245,7 @@ def _source_entries(source: TextsSource, has_labels: bool) -> list[Entry]:
     else:
         entries.append(Entry("text", source.text, "the key or column with the texts"))
     if source.dialect is not None:
-        from aeops.intake.tables import changed_values
+        from aeops.intake.recipe_text import changed_values
 
         entries.append(Entry("dialect", changed_values(source.dialect)))
     if has_labels and source.labels is not None:

@@ -1,12 +1,14 @@
 """What most kinds of data share: a dataset holds the arrays that a model is trained on."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aeops.errors import DataError
 from aeops.kinds.results import ColumnValues, ExpectedRange, ExpectedValue, WatchedColumn
-from aeops.kinds.samples import SampleSpec
+from aeops.kinds.samples import FileSamples, SampleSpec
 
 if TYPE_CHECKING:
     from ae_models.spec import ColumnSpec, InputSpec
@@ -29,6 +31,10 @@ class KindDefaults:
     IS_BY_NAME: bool = False
     DEFAULT_ENERGY: float = 0.5
     FILE_TYPES: tuple[str, ...] = ()
+
+    def read_columns(self, columns: Mapping[str, Any], from_text: bool, path: Path, spec: SampleSpec) -> FileSamples:
+        """See `DataKind.read_columns`."""
+        raise DataError(f"{path}: this recipe takes no columns by name")
 
     def stored_shape(self, block: np.ndarray) -> tuple[int, ...]:
         """See `DataKind.stored_shape`."""

@@ -116,6 +116,19 @@ class DataKind(Protocol):
             DataError: it holds no samples that the model takes.
         """
 
+    def read_columns(self, columns: Mapping[str, Any], from_text: bool, path: Path, spec: SampleSpec) -> FileSamples:
+        """Return the samples in columns that were read of a file.
+
+        Args:
+            columns: name -> cells; further names are ignored.
+            from_text: whether all cells are texts, as in CSV.
+            path: of the file, for messages and names.
+            spec: of the model's samples.
+
+        Raises:
+            DataError: they hold no samples that the model takes.
+        """
+
     def fit_sample(self, content: bytes, media_type: str, spec: SampleSpec, options: FitOptions) -> FittedSample:
         """Make one sample of the model's shape of what a person dropped or pasted.
 

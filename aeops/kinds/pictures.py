@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _Result = TypeVar("_Result")
 
+PILLOW_PIXELS = 178_956_970  # from which on Pillow opens no file
 MAX_PIXELS = 40_000_000  # a phone's camera; more is refused before it is decoded
 MAX_WEBP_PIXELS = 30_000_000  # whose decoder holds four copies
 STRIP_ROWS = 256  # of an image, that are converted at once
@@ -72,6 +73,8 @@ def use_image(content: bytes, description: str, use: "Callable[[Image.Image], _R
             require_few_pixels(source_image, description)
             return use(source_image)
     except DecodeError as error:
+        if isinstance(error.__cause__, Image.DecompressionBombError):  # of a header that Pillow itself refuses
+            raise DataError(f"{description} has more than {PILLOW_PIXELS:,} pixels; {MAX_PIXELS:,} are allowed") from error
         raise DataError(
             f"{description} cannot be read as an image ({error}): expected {', '.join(IMAGE_FORMATS)}: replace or remove it"
         ) from error

@@ -159,11 +159,7 @@ class SeriesKind(ArrayKind):
         """
         if spec.channels and path.name.lower().endswith(SERIES_SUFFIXES):
             columns, from_text = read_columns_file(path, str(path))
-            try:
-                windows = series_windows(columns, spec, from_text)
-            except DataError as error:
-                raise DataError(f"{path}: {error}") from error
-            return FileSamples(windows.names(), windows.cut(), series=windows)
+            return self.read_columns(columns, from_text, path, spec)
         if path.is_dir():
             raise DataError(f"expected a {NPY_SUFFIX} file, got the folder {path}")
         require_file(path, f"a {NPY_SUFFIX} file")
@@ -173,6 +169,14 @@ class SeriesKind(ArrayKind):
                 expected = f"readings come as {', '.join(SERIES_SUFFIXES)}, windows as {NPY_SUFFIX}"
             raise DataError(f"{path} does not end in {NPY_SUFFIX}: this recipe takes series: {expected}")
         return read_npy_file(path, spec)
+
+    def read_columns(self, columns: Mapping[str, Any], from_text: bool, path: Path, spec: SampleSpec) -> FileSamples:
+        """See `DataKind.read_columns`: readings, cut into windows."""
+        try:
+            windows = series_windows(columns, spec, from_text)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from error
+        return FileSamples(windows.names(), windows.cut(), series=windows)
 
     def fit_sample(self, content: bytes, media_type: str, spec: SampleSpec, options: FitOptions) -> FittedSample:
         """See `DataKind.fit_sample`: a .npy file, JSON or a row of numbers; of a series with channels also CSV with readings."""

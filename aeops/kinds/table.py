@@ -95,6 +95,10 @@ class TableKind(KindDefaults):
             DataError: it cannot be read, lacks a column, or has a cell that is not of its column's type.
         """
         columns, from_text = read_columns_file(path, str(path))
+        return self.read_columns(columns, from_text, path, spec)
+
+    def read_columns(self, columns: Mapping[str, Any], from_text: bool, path: Path, spec: SampleSpec) -> FileSamples:
+        """See `DataKind.read_columns`."""
         try:
             rows = rows_of_columns(columns, column_specs(spec), from_text, from_file=True)
         except DataError as error:

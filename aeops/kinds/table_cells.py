@@ -106,7 +106,7 @@ def _parse_cells(column: ColumnSpec, cells: Sequence[Any], from_text: bool) -> P
 
 def shorten_cell(cell: Any) -> str:
     """Return a cell as messages show it."""
-    text = repr(cell) if isinstance(cell, str) else str(cell)
+    text = repr(str(cell)) if isinstance(cell, str) else str(cell)  # without the name of a type of numpy
     return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ae_models.mappings import map_values
-from ae_models.names import names_not_in, names_of
+from ae_models.names import names_not_in, names_of, repeated_names
 from ae_models.spec import CATEGORY, ColumnSpec, join_names, suggest_match
 from aeops.errors import DataError, UsageError
 from aeops.kinds.decoding import DecodeError, decode_errors, read_file_content
@@ -187,21 +187,45 @@ def read_csv_columns(content: bytes) -> dict[str, Any]:
 
 
 def columns_of_arrow(table: Any) -> dict[str, Any]:
-    """Return the columns of an Arrow table: numbers and dates as arrays, all others as lists of cells."""
+    """Return the columns of an Arrow table: numbers and dates as arrays, all others as lists of cells.
+
+    Lengths of time and times of a day are numbers of seconds. A struct's fields are columns of their own, called COLUMN.FIELD.
+
+    Raises:
+        DataError: two columns of one name.
+    """
     import pyarrow as pa
 
+    while any(map(pa.types.is_struct, table.schema.types)):
+        table = table.flatten()
+    repeated = repeated_names(table.column_names)
+    if repeated:
+        raise DataError(f"expected columns of different names, got {join_names(sorted(repeated))} twice")
     columns: dict[str, Any] = {}
     for name in table.column_names:
         values, kind = table[name], table[name].type
+        if pa.types.is_dictionary(kind):
+            values, kind = values.cast(kind.value_type), kind.value_type
         if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
             columns[name] = values.cast(pa.float64(), safe=False).to_numpy()
         elif pa.types.is_timestamp(kind) or pa.types.is_date(kind):
             columns[name] = values.cast(pa.timestamp("us"), safe=False).to_numpy()
+        elif pa.types.is_duration(kind) or pa.types.is_time(kind):
+            columns[name] = _seconds(values)
         elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
             columns[name] = list(map(_decoded_cell, values.to_pylist()))
         else:
             columns[name] = values.to_pylist()
     return columns
+
+
+def _seconds(values: Any) -> np.ndarray:
+    """Return an Arrow column of lengths of time, or of times of a day, as seconds, float64; NaN where one is missing."""
+    import pyarrow as pa
+
+    unit = pa.duration("us") if pa.types.is_duration(values.type) else pa.time64("us")
+    microseconds = values.cast(unit, safe=False).cast(pa.int64()).cast(pa.float64(), safe=False)
+    return np.asarray(microseconds.to_numpy()) / 1e6
 
 
 def _decoded_cell(cell: bytes | None) -> str | bytes | None:

@@ -13,12 +13,13 @@ from ae_models.names import names_of, repeated_names
 from ae_models.spec import ARRAY_KINDS, IMAGE, SERIES, TEXT, InputSpec, bounded_field, join_names
 from aeops.recipe.image_sources import ImagesSource
 from aeops.recipe.source_spec import SourceSpec, check_both_labelled
-from aeops.recipe.table_sources import TableSource, TextsSource
+from aeops.recipe.table_sources import TableSource, TextFormat, TextsSource
 
 IDX_FILES = {  # part -> its images and its labels, named as MNIST, Fashion-MNIST and KMNIST name them; .gz may follow
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
+SERIES_SUFFIXES = (".csv", ".csv.gz", ".parquet")  # of files of readings
 IDX_NAMES = (*IDX_FILES["train"], *IDX_FILES["test"])
 
 
@@ -256,6 +257,8 @@ class SeriesSource(SourceSpec):
     path: str  # .csv, .csv.gz or .parquet
     labels: str | None = None  # the column with one whole number or name a reading; a step has the highest of its readings
     anomalies: IntervalsFile | None = None  # in the place of labels: steps inside of an interval have the label 1, others 0
+    text: TextFormat | None = None  # dialect of a text file; none: commas, UTF-8, a header line
+    time_format: str | None = None  # of time stamps, as Python's strptime; none: ISO 8601, or seconds since 1970
 
     def check_labels(self, labels: tuple[int, ...]) -> list[str]:
         errors = check_both_labelled(labels, self.labels or self.anomalies)
@@ -274,8 +277,10 @@ class SeriesSource(SourceSpec):
 
     def validation_errors(self) -> list[str]:
         errors = []
-        if not self.path.lower().endswith((".csv", ".csv.gz", ".parquet")):
+        if not self.path.lower().endswith(SERIES_SUFFIXES):
             errors.append(f"path: expected a .csv, .csv.gz or .parquet file, got {self.path!r}")
+        if self.text is not None and self.path.lower().endswith(".parquet"):
+            errors.append(f"text is the dialect of text files, and path is {self.path!r}: leave it out")
         if self.labels is not None and self.anomalies is not None:
             errors.append("labels and anomalies are both set: expected one of them, since a step has one label")
         return errors

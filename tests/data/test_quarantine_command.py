@@ -3,10 +3,14 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from data_project import Room
 
 from aeops.cli.main import main
+from aeops.data.dataset_validation import DatasetValidation
+from aeops.data.quarantine_rows import read_set_aside_rows
+from aeops.data.set_aside import REPLACED
 
 pytestmark = pytest.mark.xdist_group("great expectations")  # it takes seconds to import
 
@@ -52,3 +56,21 @@ def test_samples_are_listed_by_reason_until_the_source_is_mended(
     room.save()
     room.accept()
     assert "mine: nothing is set aside" in typed(capsys)[1]
+
+
+def test_rows_that_later_ones_correct_are_listed_and_do_not_count_in_the_budget() -> None:
+    replaced = {f"row {number}": REPLACED for number in range(40)}
+    corrected = DatasetValidation(pd.DataFrame(), {}, 3, [], [], [], None, set_aside=replaced)
+    assert (corrected.bad_count, corrected.fault_count, corrected.over_budget) == (40, 0, False)
+    faulty = replaced | {f"row {number}": "3 cells, expected 4" for number in range(50, 54)}
+    assert DatasetValidation(pd.DataFrame(), {}, 3, [], [], [], None, set_aside=faulty).over_budget
+
+
+def test_labels_are_named_beside_samples_that_have_none(room: Room) -> None:
+    folder = room.project.home / "quarantine"
+    folder.mkdir(parents=True)
+    table = pd.DataFrame({"id": ["a", "row 7"], "sha256": ["0" * 64, None], "label": [1.0, None], "values": ["", ""]})
+    table["reasons"] = [["size: range"], ["3 cells, expected 4"]]
+    table.to_parquet(folder / "rows.parquet")
+    rows = read_set_aside_rows(room.project, folder, ["ok", "broken"])
+    assert [row.label for row in rows] == ["broken", None]

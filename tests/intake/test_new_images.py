@@ -186,3 +186,19 @@ def test_a_name_that_leads_out_of_the_project_is_refused(project: NewProject, sh
     assert code == 2
     assert "expected a name of letters" in errors
     assert project.new("shoes", shoes.parent / "nowhere", "--yes")[0] == 2
+
+
+def test_names_of_two_lines_are_printed_in_one_and_links_do_not_count_as_images(project: NewProject, tmp_path: Path) -> None:
+    folder = tmp_path / "shots"
+    write_images(folder, textures(3, 16), (".png",))
+    (folder / "two\nlines.png").write_bytes(b"")
+    for number in range(2):
+        (folder / f"link{number}.png").symlink_to(folder / "0000.png")
+    code, _, errors = project.new("shots", folder, "--yes")
+    assert code == 3
+    assert "expected at least 100 normal samples, got 3:" in errors
+    write_images(folder, textures(150, 16), (".png",))
+    code, printed, _ = project.new("shots", folder, "--yes")
+    assert code == 0
+    assert "two\\nlines.png: its name has characters that cannot be printed" in printed
+    assert project.recipe("shots").validate.quarantine_budget == pytest.approx(2 * 3 / 153, abs=1e-3)

@@ -139,11 +139,11 @@ def test_rows_without_a_time_are_no_series(project: NewProject, tmp_path: Path) 
 
 
 def test_a_file_that_the_source_does_not_read_is_a_table_that_says_how_to_save_it(project: NewProject, tmp_path: Path) -> None:
-    path = tmp_path / "german.csv"
-    readings().to_csv(path, index=False, sep=";", decimal=",")
+    path = tmp_path / "german.tsv"
+    readings().to_csv(path, index=False, sep="\t", decimal=",")
     code, printed, errors = project.new("german", path)
     assert code == 0, errors
-    assert "A series is read out of one local .csv, .csv.gz or .parquet file with commas" in printed
+    assert "A series is read out of one local .csv, .csv.gz or .parquet file: save it so" in printed
 
 
 def test_too_few_steps_are_a_table_and_no_series(project: NewProject, tmp_path: Path) -> None:
@@ -164,3 +164,124 @@ def test_a_real_series_is_taken_in(project: NewProject) -> None:
     assert "series: 22,695 readings of 1 channels" in printed
     assert "every 300 s, 2013-12-02 21:15 to 2014-02-19 15:25 UTC" in printed
     assert project.samples("temperature").array["value"].max() == pytest.approx(108.51, abs=0.01)
+
+
+def test_readings_of_an_export_with_commas_and_dates_of_its_own_are_a_series(project: NewProject, tmp_path: Path) -> None:
+    rows = readings(2000)
+    rows["time"] = rows["time"].dt.strftime("%d.%m.%Y %H:%M")
+    text = "Messdaten Öfen\n\n" + rows.drop(columns=["machine", "state"]).to_csv(sep=";", decimal=",", index=False)
+    (tmp_path / "export.csv").write_bytes(text.encode("cp1252"))
+    code, printed, errors = project.new("export", tmp_path / "export.csv", "--yes")
+    assert (code, errors) == (0, ""), errors
+    assert "series: 2,000 readings of 2 channels" in printed
+    source = project.recipe("export").data.source
+    assert (source.text.encoding, source.text.decimal, source.time_format) == ("cp1252", ",", "%d.%m.%Y %H:%M")
+    samples = project.samples("export")
+    assert len(samples.array) == 2000
+    assert samples.ids is not None
+    assert samples.ids[1] == "2026-01-01T00:01:00Z"
+    np.testing.assert_allclose(samples.array[:]["power"], rows["power"])
+
+
+@pytest.mark.parametrize("delimiter", [",", ";"])
+def test_a_row_of_another_length_is_set_aside_by_name_and_the_others_are_read(
+    project: NewProject, tmp_path: Path, delimiter: str
+) -> None:
+    path = tmp_path / "export.csv"
+    text = readings(2000).drop(columns=["machine", "state"]).to_csv(sep=delimiter, index=False)
+    path.write_text(text)
+    assert project.new("export", path, "--yes")[0] == 0
+    lines = text.splitlines()
+    lines[7] += f"{delimiter}7"
+    lines[2000] = lines[2000].rpartition(delimiter)[0]  # which is half written
+    path.write_text("\n".join(lines))
+    samples = project.samples("export")
+    assert {name: reason[:19] for name, reason in samples.set_aside.items()} == {
+        "row 7": "4 cells, expected 3",
+        "row 2000": "2 cells, expected 3",
+    }
+    assert len(samples.array) == 1999  # the gap of row 7 is filled
+
+
+def test_a_channel_that_never_changes_is_left_out_and_one_that_rests_at_a_machine_is_accepted(
+    project: NewProject, tmp_path: Path
+) -> None:
+    rows = readings(1500, machines=2).rename(columns={"power": "mode"}).drop(columns="state")
+    rows["mode"] = rows["mode"].round(0)
+    rows.loc[rows["machine"] == "press-1", "mode"] = 1.0
+    rows["speed"] = 5.0
+    long = rows.melt(id_vars=["time", "machine"], var_name="channel")
+    code, printed, _ = project.new("modes", write(long.sort_values("time"), tmp_path / "modes.csv"), "--yes")
+    assert code == 0
+    assert "speed is left out: it is constant" in printed
+    assert "mode never changes at press-1: accepted" in printed
+    assert "--group machine" not in printed  # it is the machine of the series already
+    recipe = project.recipe("modes")
+    assert [channel.name for channel in recipe.fit.input.channels] == ["current", "mode"]
+    assert recipe.validate.blank == "accept"
+
+
+def test_the_slowest_channel_gives_the_step_and_what_lacks_a_channel_the_budget(project: NewProject, tmp_path: Path) -> None:
+    rows = readings(5000).drop(columns=["machine", "state"])
+    long = rows.melt(id_vars="time", var_name="channel")
+    is_slow = long["channel"] == "power"
+    long = long[~is_slow | (long["time"].dt.minute % 5 == 0)].reset_index(drop=True)
+    gap = (long["channel"] == "power") & (long["time"].dt.day == 2) & (long["time"].dt.hour < 3)
+    path = write(long[~gap].sort_values("time", kind="stable"), tmp_path / "rates.csv")
+    code, printed, _ = project.new("rates", path, "--yes")
+    assert code == 0
+    assert "power is read every 300 s, others more often" in printed
+    assert "3.7% of the steps lack a reading of a channel, and will be set aside" in printed
+    recipe = project.recipe("rates")
+    assert recipe.fit.input.steps is not None
+    assert recipe.fit.input.steps.every == 300
+    assert recipe.validate.quarantine_budget == 0.074
+    assert np.isnan(project.samples("rates").array[:]["power"]).mean() == pytest.approx(0.037, abs=1e-3)
+
+
+def test_rows_that_share_their_times_are_no_series_of_their_means(project: NewProject, tmp_path: Path) -> None:
+    rows = readings(1000, machines=3).rename(columns={"machine": "Maschine"}).sort_values("time")
+    code, printed, _ = project.new("mixed", write(rows, tmp_path / "mixed.csv"), "--yes")
+    assert code == 0
+    assert "67% of the rows have the time of another. If they are of several machines, say --group COLUMN" in printed
+    assert project.new("told", tmp_path / "mixed.csv", "--yes", "--group", "Maschine")[0] == 0
+    steps = project.recipe("told").fit.input.steps
+    assert steps is not None
+    assert steps.machine == "Maschine"
+
+
+def test_a_time_that_is_none_among_others_leaves_a_table(project: NewProject, tmp_path: Path) -> None:
+    rows = readings(600).astype({"time": str})
+    rows.loc[9, "time"] = "yesterday"
+    path = write(rows, tmp_path / "orders.csv")
+    code, printed, errors = project.new("orders", path, "--yes")
+    assert (code, errors) == (0, "")
+    assert "table: 600 rows" in printed
+    assert "Row 9, column time: expected a time stamp such as" in printed
+    assert "got 'yesterday'" in printed
+    code, _, errors = project.new("series", path, "--yes", "--readings", "yes")
+    assert code == 3
+    assert "got 'yesterday'" in errors
+
+
+def test_fields_of_a_struct_are_channels(project: NewProject, tmp_path: Path) -> None:
+    rows = readings(1000).drop(columns=["machine", "state"])
+    struct = [{"power": power} for power in rows.pop("power")]
+    path = write(rows.assign(drive=struct), tmp_path / "drive.parquet")
+    assert project.new("drive", path, "--yes")[0] == 0
+    assert [channel.name for channel in project.recipe("drive").fit.input.channels] == ["current", "drive.power"]
+    assert len(project.samples("drive").array) == 1000
+
+
+def test_gaps_in_the_part_that_calibrates_leave_windows_enough_for_the_rate_that_is_proposed(
+    project: NewProject, tmp_path: Path
+) -> None:
+    rows = readings(1920, seconds=3600).drop(columns=["machine", "state"])
+    for first in (1200, 1290, 1400, 1500):
+        rows = rows.drop(index=range(first, first + 12))
+    assert project.new("gaps", write(rows, tmp_path / "gaps.csv"), "--yes")[0] == 0
+    recipe, incoming, dataset = project.recipe("gaps"), project.root / "incoming", project.root / "dataset"
+    ingest(recipe, project.project, incoming)
+    accept_unjudged(incoming, dataset)
+    prepare(recipe, dataset, project.root / "prepared")
+    require_enough_samples(recipe, project.project, project.root / "prepared")

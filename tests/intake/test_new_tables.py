@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import openpyxl
 import pandas as pd
 import pyarrow as pa
 import pyarrow.feather as pf
@@ -172,6 +173,12 @@ def test_dirty_rows_are_set_aside_by_name_and_by_reason(project: NewProject, tmp
         (["a;b", "1,234.5;2", "17.2;3"], ".", ","),
         (["a\tb", "1'234.5\t2", "17.2\t3"], ".", "'"),
         (["a;b", "1 234,5;2", "17,2;3"], ",", " "),
+        (["a,b", "0.123,2", "10.500,3", "812.250,1"], ".", ""),  # three decimals each, and no groups
+        (["a;b;c", "0.123;1.50;2", "10.500;17.25;3"], ".", ""),
+        (["a;b", "14,230;1.065,000", "13,200;780,000"], ",", "."),
+        (["a;b", "14,230;12,345.67", "13,200;1.5"], ".", ","),
+        (["a;b", "1,5;n.a.", "2,25;1.234,5", "k.A.;17,5", "3,5;1"], ",", "."),
+        (["a,b", '"14,230",2', '"1,200",3'], ".", ","),
     ],
 )
 def test_marks_of_numbers_are_found(lines: list[str], decimal: str, thousands: str) -> None:
@@ -197,13 +204,15 @@ def test_a_file_without_a_header_gets_names(project: NewProject, tmp_path: Path)
 
 
 def test_partitions_are_columns_and_lists_are_refused_by_name(project: NewProject, tmp_path: Path) -> None:
-    for year in (2025, 2026):
-        folder = tmp_path / "years" / f"year={year}"
+    for year, place in ((2025, "s%C3%BCd"), (2026, "n%20ord")):  # as Spark and Arrow write them
+        folder = tmp_path / "years" / f"year={year}" / f"place={place}"
         folder.mkdir(parents=True)
         pq.write_table(pa.Table.from_pandas(frame(150), preserve_index=False), folder / "a.parquet")
     assert project.new("years", tmp_path / "years", "--yes", "--ignore", "part_id")[0] == 0
     assert "year" in [column.name for column in project.recipe("years").fit.input.columns]
-    assert len(project.samples("years").array) == 300
+    rows = project.samples("years").array[:]
+    assert {bytes(place).decode() for place in rows["place"]} == {"süd", "n ord"}
+    assert len(rows) == 300
     struct = pa.array([{"x": float(number % 7), "y": 2.0 * number} for number in range(200)])
     lists = pa.array([[number] for number in range(200)])
     pq.write_table(pa.table({"point": struct}), tmp_path / "struct.parquet")
@@ -212,7 +221,9 @@ def test_partitions_are_columns_and_lists_are_refused_by_name(project: NewProjec
     pq.write_table(pa.table({"readings": lists, "point": struct}), tmp_path / "lists.parquet")
     code, _, errors = project.new("lists", tmp_path / "lists.parquet", "--yes")
     assert code == 3
-    assert "the columns readings hold lists" in errors
+    assert "the columns readings hold lists: leave them out by --ignore readings" in errors
+    assert project.new("lists", tmp_path / "lists.parquet", "--yes", "--ignore", "readings")[0] == 0
+    assert project.samples("lists").array[:]["point.y"].tolist() == [2.0 * number for number in range(200)]
 
 
 def test_decimals_and_times_with_zones_are_numbers_and_dates_in_utc(project: NewProject, tmp_path: Path) -> None:
@@ -228,6 +239,25 @@ def test_decimals_and_times_with_zones_are_numbers_and_dates_in_utc(project: New
     assert values["price"][0] == 1.99
     assert values["sold"][1] == datetime.datetime(2026, 7, 1, 12, tzinfo=datetime.UTC).timestamp()
     assert np.isnan(values["sold"][-1])
+
+
+@pytest.mark.parametrize("name", ["runs.parquet", "runs.xlsx"])
+def test_lengths_of_time_and_times_of_a_day_are_seconds(project: NewProject, tmp_path: Path, name: str) -> None:
+    started = [datetime.time(number % 24, 30) for number in range(200)]
+    lasted = [datetime.timedelta(minutes=number) for number in range(200)]
+    runs = pd.DataFrame({"started": started, "lasted": lasted})
+    if name.endswith(".xlsx"):
+        book = openpyxl.Workbook()
+        sheet = book.active
+        for row in [("started", "lasted"), *zip(started, lasted, strict=True)]:
+            sheet.append(row)
+        book.save(tmp_path / name)
+    else:
+        runs.to_parquet(tmp_path / name)
+    assert project.new("runs", tmp_path / name, "--yes")[0] == 0
+    rows = project.samples("runs").array[:]
+    assert rows["started"][:2].tolist() == [1800.0, 5400.0]
+    assert rows["lasted"][:3].tolist() == [0.0, 60.0, 120.0]
 
 
 @pytest.mark.slow
@@ -407,3 +437,39 @@ def test_of_a_wide_table_the_first_columns_are_printed_and_all_stand_in_the_reci
     assert printed.count("\ncolumn     sensor_") == 30
     assert "\ncolumns    30 more, each with its values in the recipe\n" in printed
     assert [column.name for column in project.recipe("wide").fit.input.columns] == list(table.columns)
+
+
+def test_a_value_far_beyond_a_column_sets_its_row_aside_by_name(project: NewProject, tmp_path: Path) -> None:
+    rows = frame(200)
+    rows.to_csv(tmp_path / "parts.csv", index=False)
+    assert project.new("parts", tmp_path / "parts.csv", "--yes")[0] == 0
+    length = next(column for column in project.recipe("parts").fit.input.columns if column.name == "length")
+    assert length.min is not None
+    assert length.max is not None
+    span = rows["length"].max() - rows["length"].min()
+    assert length.max == pytest.approx(rows["length"].max() + 10 * span, rel=0.01)
+    assert length.min == pytest.approx(rows["length"].min() - 10 * span, rel=0.01)
+
+
+def test_numbers_with_units_are_named_and_no_ids(project: NewProject, tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    prices, shares = draw.uniform(1, 900, 300), draw.uniform(0, 100, 300)
+    units = pd.DataFrame({"price": [f"€ {price:.2f}" for price in prices], "size": draw.normal(5, 1, 300)})
+    units["share"] = [f"{share:.1f}%" for share in shares]
+    units.to_csv(tmp_path / "units.csv", index=False)
+    code, printed, _ = project.new("units", tmp_path / "units.csv", "--yes")
+    assert code == 0
+    assert "price is left out: its cells are numbers with the unit €: write the numbers alone to use it" in printed
+    assert "share is left out: its cells are numbers with the unit %" in printed
+    assert project.recipe("units").data.source.id is None
+
+
+def test_rows_of_one_id_are_counted(project: NewProject, tmp_path: Path) -> None:
+    rows = frame(300).rename(columns={"part_id": "part"})
+    rows.loc[9, "part"] = "p0003"
+    rows.to_csv(tmp_path / "parts.csv", index=False)
+    code, printed, _ = project.new("parts", tmp_path / "parts.csv", "--yes")
+    assert code == 0
+    assert "part: 1 rows have the id of another: a later row replaces an earlier one. If it is no id, --ignore part" in printed
+    assert project.new("parts", tmp_path / "parts.csv", "--yes", "--force", "--ignore", "part")[0] == 0
+    assert len(project.samples("parts").array) == 300

@@ -1,14 +1,18 @@
 """Cells of rows that a source reads itself: ids, labels, and the marks of missing values."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from functools import cache
 from typing import Any
 
 import numpy as np
 
 from ae_models.mappings import values_at
+from aeops.data.set_aside import REPLACED
+from aeops.data.sources.table_text import plain_numbers
 from aeops.recipe.reader import Recipe
 from aeops.recipe.sections import REFUSE
+from aeops.recipe.table_sources import TextFormat
 
 
 def without_nulls(cells: Any, nulls: Sequence[str], is_number: bool = False) -> Any:
@@ -35,6 +39,43 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def iso_dates(cells: list[Any], date_format: str) -> list[Any]:
+    """Return texts of dates in ISO 8601; what is not of the format stays as it is, and is no date then.
+
+    >>> iso_dates(["31.12.2025", "x"], "%d.%m.%Y")
+    ['2025-12-31T00:00:00', 'x']
+    """
+
+    @cache
+    def parse(text: str) -> str:
+        try:
+            return datetime.strptime(text.strip(), date_format).isoformat()
+        except ValueError:
+            return text
+
+    return [parse(str(cell)) if isinstance(cell, str) else cell for cell in cells]
+
+
+def plain_texts(
+    columns: Mapping[str, Any], dialect: TextFormat | None, numbers: Collection[str], dates: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return the columns of a text file with numbers written with a point, and dates in ISO 8601.
+
+    Args:
+        columns: name -> cells.
+        dialect: of the file; None: numbers have a point already.
+        numbers: columns of numbers.
+        dates: column -> format of its dates.
+    """
+    plain = dict(columns)
+    for name in plain.keys() & set(numbers):
+        if dialect is not None:
+            plain[name] = plain_numbers(np.asarray(plain[name]), dialect)
+    for name in plain.keys() & set(dates):
+        plain[name] = iso_dates(list(plain[name]), dates[name])
+    return plain
 
 
 def cell_text(cell: Any) -> str:
@@ -66,7 +107,7 @@ def id_problems(ids: list[str], problems: dict[int, str], on_duplicate: str) -> 
             found[row] = "its id came before: the first row with it is taken"
             continue
         elif text in seen:
-            found[seen[text]] = "its id stands again in a later row, which replaces it"
+            found[seen[text]] = REPLACED
         seen[text] = row
     return found
 

@@ -10,20 +10,27 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ae_models.mappings import without_zeros
+from ae_models.names import names_of
 from aeops.data.sources.files import source_file
 from aeops.data.time_borders import split_borders
 from aeops.errors import DataError
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
 from aeops.recipe.sections import BY_TIME
-from aeops.recipe.sources import SeriesSource
+from aeops.recipe.sources import SERIES_SUFFIXES, SeriesSource
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from ae_models.spec import InputSpec
+    from aeops.data.sources.client_columns import ClientColumns
     from aeops.data.sources.samples import SourceSamples
     from aeops.kinds.series_grid import Steps
     from aeops.kinds.series_readings import Readings
+    from aeops.recipe.table_sources import TextFormat
+
+PARQUET_SUFFIX = ".parquet"
 
 
 class SeriesReader:
@@ -48,17 +55,17 @@ class SeriesReader:
         from aeops.kinds.series_readings import read_columns
         from aeops.kinds.series_steps import machine_facts, step_rows
         from aeops.kinds.series_windows import step_name
-        from aeops.kinds.table_rows import read_columns_file
 
         source: SeriesSource = recipe.data.source
         spec, files = recipe.fit.input, self.files(recipe, project)
         assert spec.steps is not None, "the recipe reader requires steps"
-        columns, from_text = read_columns_file(files["readings"], source.path)
         try:
+            columns, from_text, problems = read_reading_columns(files["readings"], source, spec)
             readings = read_columns(columns, spec.channels, spec.steps, from_text, source.labels)
             steps = to_steps(readings, spec.steps, *_reading_labels(readings, recipe))
         except DataError as error:
-            raise DataError(f"{source.path}: {error}: {repair_hint(recipe)}") from error
+            message = str(error) if source.path in str(error) else f"{source.path}: {error}"
+            raise DataError(f"{message}: {repair_hint(recipe)}") from error
         require_source_rows(len(steps.times), recipe, source.path)
         import numpy as np
 
@@ -77,7 +84,8 @@ class SeriesReader:
             labels=_step_labels(steps, recipe, files.get("anomalies")),
             source_name=source.path,
             groups=None if spec.steps.machine is None else steps.machines,
-            metadata=asdict(steps.facts),
+            metadata=asdict(steps.facts) | without_zeros({"set_aside": len(problems)}),
+            set_aside=problems,
             ids=np.array(names, dtype=object),
             statistics=statistics,
             own_splits=None if borders is None else borders.splits(steps.times),
@@ -85,8 +93,75 @@ class SeriesReader:
             split_borders={} if borders is None else borders.to_dict(),
         )
 
+    def client_columns(self, recipe: Recipe, path: Path) -> "ClientColumns | None":
+        """Return the columns of a file to be scored; see `aeops.data.client_files`.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        from aeops.data.sources.client_columns import ClientColumns, read_client_text
+        from aeops.kinds.series_readings import CHANNEL_COLUMN, VALUE_COLUMN
+        from aeops.kinds.table_rows import read_columns_file
+
+        source: SeriesSource = recipe.data.source
+        if not path.name.lower().endswith(SERIES_SUFFIXES) or (source.text is None and source.time_format is None):
+            return None
+        if source.text is None or path.name.lower().endswith(PARQUET_SUFFIX):
+            columns, from_text = read_columns_file(path, str(path))
+            return ClientColumns(_plain_columns(columns, None, source, recipe.fit.input), from_text)
+        spec = recipe.fit.input
+        assert spec.steps is not None, "the recipe reader requires steps"
+        needed = {spec.steps.time, *names_of(spec.channels), CHANNEL_COLUMN, VALUE_COLUMN}
+        columns, dialect = read_client_text(path, source.text, needed)
+        return ClientColumns(_plain_columns(columns, dialect, source, spec), True)
+
 
 SOURCE = SeriesReader()
+
+
+def read_reading_columns(path: Path, source: SeriesSource, spec: "InputSpec") -> tuple[dict[str, Any], bool, dict[str, str]]:
+    """Return the columns of a file of readings, whether all are texts, and its rows of another length with their reasons.
+
+    Numbers have a point, and times are in ISO 8601.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    from aeops.data.sources.table_text import read_text_rows
+    from aeops.kinds.decoding import DecodeError, decode_errors
+    from aeops.kinds.table_rows import read_columns_file
+    from aeops.recipe.table_sources import TextFormat
+
+    refused = None
+    if source.text is None:
+        try:
+            columns, from_text = read_columns_file(path, source.path)
+            return _plain_columns(columns, None, source, spec), from_text, {}
+        except DataError as error:
+            if path.name.lower().endswith(PARQUET_SUFFIX):
+                raise
+            refused = error
+    try:  # row by row: the last one may be half written
+        with decode_errors():
+            columns, _, problems = read_text_rows(path, source.text or TextFormat())
+    except (DecodeError, DataError) as error:
+        if refused is not None:
+            raise refused from error
+        reason = f"not readable as text ({error}): is it whole, and of data.source.text?"
+        raise DataError(f"{source.path}: {reason}" if isinstance(error, DecodeError) else str(error)) from error
+    return _plain_columns(columns, source.text, source, spec), True, problems
+
+
+def _plain_columns(
+    columns: dict[str, Any], dialect: "TextFormat | None", source: SeriesSource, spec: "InputSpec"
+) -> dict[str, Any]:
+    """Return columns in a dialect with numbers with a point and times in ISO 8601."""
+    from aeops.data.sources.row_values import plain_texts
+    from aeops.kinds.series_readings import VALUE_COLUMN
+
+    assert spec.steps is not None, "the recipe reader requires steps"
+    dates = {} if source.time_format is None else {spec.steps.time: source.time_format}
+    return plain_texts(columns, dialect, {*names_of(spec.channels), VALUE_COLUMN}, dates)
 
 
 def _reading_labels(readings: "Readings", recipe: Recipe) -> "tuple[np.ndarray | None, int]":

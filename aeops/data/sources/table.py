@@ -6,8 +6,7 @@ X and y. A cell that is not of its column's type sets its row aside in validatio
 name: a row with another number of cells, one whose id came before, one with an unknown label.
 """
 
-from datetime import datetime
-from functools import cache
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +17,17 @@ from aeops.errors import DataError
 from aeops.files import file_sha256
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
-from aeops.recipe.table_sources import ALL_COLUMNS, TableSource
+from aeops.recipe.table_sources import ALL_COLUMNS, TableSource, TextFormat, table_format
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from aeops.data.sources.client_columns import ClientColumns
     from aeops.data.sources.samples import SourceSamples
     from aeops.data.sources.table_columns import TableColumns
+
+
+STANDARD_SUFFIXES = (".csv", ".csv.gz", ".parquet")  # of files that the kind of data reads without a recipe
 
 
 class TableReader:
@@ -57,8 +60,53 @@ class TableReader:
             return _archive_samples(self.files(recipe, project)["rows"], recipe)
         return _file_samples(self.files(recipe, project), recipe, NamedLabels(project, recipe))
 
+    def client_columns(self, recipe: Recipe, path: Path) -> "ClientColumns | None":
+        """Return the columns of a file to be scored; see `aeops.data.client_files`.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        from aeops.data.sources.client_columns import ClientColumns
+
+        source: TableSource = recipe.data.source
+        file_format = table_format(path.name)
+        if source.text == TextFormat():
+            source = replace(source, text=None)  # the standard form, which is read faster
+        has_format = source.text is not None or bool(source.nulls) or bool(source.dates)
+        is_standard = not has_format and path.name.lower().endswith(STANDARD_SUFFIXES)
+        if is_standard or file_format not in ("text", "arrow", "workbook", "database"):
+            return None
+        table, source = _read_client_table(path, source, recipe)
+        columns = {name: _converted(name, table, source, recipe) for name in table.columns}
+        return ClientColumns(columns, table.from_text)
+
 
 SOURCE = TableReader()
+
+
+def _read_client_table(path: Path, source: TableSource, recipe: Recipe) -> "tuple[TableColumns, TableSource]":
+    """Return the rows of a file to be scored, and the source as which it was read."""
+    from ae_models.names import names_of
+    from aeops.data.sources.client_columns import read_client_text
+    from aeops.data.sources.table_columns import whole
+    from aeops.data.sources.table_files import read_table_files
+    from aeops.data.sources.table_workbook import sheet_names
+    from aeops.kinds.decoding import DecodeError, decode_errors
+
+    file_format = table_format(path.name)
+    if file_format == "text" and source.text is not None:
+        columns, dialect = read_client_text(path, source.text, names_of(recipe.fit.input.columns))
+        count = len(next(iter(columns.values())))
+        return whole(columns, count, path.name, from_text=True), replace(source, text=dialect)
+    source = replace(source, text=None)
+    if file_format == "workbook" and source.table is not None:
+        try:
+            with decode_errors():
+                names = sheet_names(path)
+        except DecodeError as error:
+            raise DataError(f"{path}: no readable workbook ({error}): is it whole, and what its name says?") from error
+        source = replace(source, table=source.table if source.table in names else None)
+    return read_table_files({path.name: path}, source), source
 
 
 def _archive_samples(path: Path, recipe: Recipe) -> "SourceSamples":
@@ -147,6 +195,7 @@ def _converted(name: str, table: "TableColumns", source: TableSource, recipe: Re
 
     from ae_models.names import index_by_name
     from ae_models.spec import DATE, INTEGER, NUMBER
+    from aeops.data.sources.row_values import iso_dates
 
     cells = table.columns[name]
     nulls = (*source.nulls.get(name, ()), *source.nulls.get(ALL_COLUMNS, ()))
@@ -164,23 +213,6 @@ def _converted(name: str, table: "TableColumns", source: TableSource, recipe: Re
     if name in source.dates and is_date and (table.from_text or not isinstance(cells, np.ndarray)):
         cells = iso_dates(list(cells), source.dates[name])
     return cells
-
-
-def iso_dates(cells: list[Any], date_format: str) -> list[Any]:
-    """Return texts of dates in ISO 8601; what is not of the format stays as it is, and is no date then.
-
-    >>> iso_dates(["31.12.2025", "x"], "%d.%m.%Y")
-    ['2025-12-31T00:00:00', 'x']
-    """
-
-    @cache
-    def parse(text: str) -> str:
-        try:
-            return datetime.strptime(text.strip(), date_format).isoformat()
-        except ValueError:
-            return text
-
-    return [parse(str(cell)) if isinstance(cell, str) else cell for cell in cells]
 
 
 def _row_title(table: "TableColumns", row: int, ids: list[str] | None) -> str:

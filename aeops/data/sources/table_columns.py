@@ -17,6 +17,7 @@ class TableColumns:
         origins: of each row: the file's number and the row's in it, from 1; (n,) each.
         files: the files' names.
         set_aside: what is no row, by file and line -> the reason.
+        nested: columns of lists, maps or unions, which are not in `columns`.
     """
 
     columns: dict[str, Any]
@@ -24,6 +25,7 @@ class TableColumns:
     origins: tuple[np.ndarray, np.ndarray]
     files: Sequence[str]
     set_aside: dict[str, str] = field(default_factory=dict)
+    nested: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.origins[0])

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 
-from ae_models.names import repeated_names
 from aeops.data.sources.table_columns import TableColumns, whole
 from aeops.data.sources.table_text import read_text_rows
 from aeops.errors import DataError
@@ -55,7 +55,7 @@ def read_table_files(files: Mapping[str, Path], source: TableSource) -> TableCol
         source: how they are to be read.
 
     Raises:
-        DataError: a file cannot be read, has nested columns, or other columns than the first.
+        DataError: a file cannot be read, or has other columns than the first.
     """
     parts = []
     for name, path in files.items():
@@ -63,7 +63,7 @@ def read_table_files(files: Mapping[str, Path], source: TableSource) -> TableCol
         for folder in name.split("/")[:-1]:
             match = PART.fullmatch(folder)
             if match is not None:
-                key, value = match.groups()
+                key, value = map(unquote, match.groups())  # as Spark and Arrow write them: s%C3%BCd
                 part.columns[key] = [None if value == MISSING_PART else value] * len(part)
         parts.append(part)
     if len(parts) == 1:
@@ -87,7 +87,7 @@ def _join(parts: Sequence[TableColumns], names: Sequence[str]) -> TableColumns:
         columns[column] = np.concatenate(cells) if arrays else list(chain.from_iterable(cells))
     numbers = np.repeat(np.arange(len(parts)), list(map(len, parts)))
     rows = np.concatenate([part.origins[1] for part in parts])
-    return TableColumns(columns, parts[0].from_text, (numbers, rows), names, set_aside)
+    return TableColumns(columns, parts[0].from_text, (numbers, rows), names, set_aside, parts[0].nested)
 
 
 def _read_file(name: str, path: Path, source: TableSource) -> TableColumns:
@@ -138,16 +138,16 @@ def _read_arrow(path: Path, source: TableSource) -> TableColumns:
                 table = pa.ipc.open_file(stream).read_all()
             except pa.ArrowInvalid:
                 table = pa.ipc.open_stream(path.open("rb")).read_all()
-    return whole(columns_of_arrow(flat_table(table)), table.num_rows, path.name)
+    table, nested = without_lists(table)
+    columns = whole(columns_of_arrow(table), table.num_rows, path.name)
+    columns.nested = nested
+    return columns
 
 
-def flat_table(table: Any) -> Any:
-    """Return an Arrow table without nested columns and dictionaries; time zones are taken into account.
+def without_lists(table: Any) -> tuple[Any, list[str]]:
+    """Return an Arrow table without the columns that hold lists, maps or unions, and the names of these.
 
-    A struct's fields become columns of their own, called COLUMN.FIELD.
-
-    Raises:
-        DataError: lists, maps or unions, by the names of the columns.
+    A struct's fields are columns of their own, called COLUMN.FIELD.
     """
     import pyarrow as pa
 
@@ -157,17 +157,7 @@ def flat_table(table: Any) -> Any:
     for column in table.schema:
         if pa.types.is_nested(column.type) or pa.types.is_union(column.type):
             nested.append(column.name)
-    if nested:
-        raise DataError(
-            f"the columns {', '.join(nested[:5])} hold lists: leave them out, or write a column for each of their values"
-        )
-    repeated = repeated_names(table.column_names)
-    if repeated:
-        raise DataError(f"expected columns of different names, got {', '.join(sorted(repeated))} twice")
-    for place, field_ in enumerate(table.schema):
-        if pa.types.is_dictionary(field_.type):
-            table = table.set_column(place, field_.name, table[place].cast(field_.type.value_type))
-    return table
+    return table.drop_columns(nested) if nested else table, nested
 
 
 def _read_array(path: Path, source: TableSource) -> TableColumns:

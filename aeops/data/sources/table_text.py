@@ -21,8 +21,15 @@ LONG_CELL = 512  # characters
 SHOWN_CHARACTERS = 60  # of a row, in a reason
 
 
-def read_text_rows(path: Path, text_format: TextFormat | None) -> tuple[dict[str, Any], np.ndarray, dict[str, str]]:
+def read_text_rows(
+    path: Path, text_format: TextFormat | None, *, is_excerpt: bool = False
+) -> tuple[dict[str, Any], np.ndarray, dict[str, str]]:
     """Return the cells of a text file as texts by column, the number of each row in the file, and what is no row.
+
+    Args:
+        path: the file.
+        text_format: its dialect; None: the standard one.
+        is_excerpt: whether it may end without the lines behind the rows that the dialect has.
 
     Raises:
         DataError: it is packed and unpacks to too much, or is not of the encoding.
@@ -33,7 +40,7 @@ def read_text_rows(path: Path, text_format: TextFormat | None) -> tuple[dict[str
         columns = read_csv_columns(content)
         return columns, np.arange(1, len(next(iter(columns.values()), ())) + 1), {}
     text = decode_text(content, text_format.encoding)
-    return parse_rows(text, text_format)
+    return parse_rows(text, text_format, is_excerpt)
 
 
 def unpack(path: Path) -> bytes:
@@ -84,9 +91,9 @@ def decode_text(content: bytes, encoding: str) -> str:
         raise DataError(f"line {line}: {found} is not of the encoding {encoding} (data.source.text.encoding)") from error
 
 
-def parse_rows(text: str, dialect: TextFormat) -> tuple[dict[str, Any], np.ndarray, dict[str, str]]:
+def parse_rows(text: str, dialect: TextFormat, is_excerpt: bool = False) -> tuple[dict[str, Any], np.ndarray, dict[str, str]]:
     """Return the cells of a text by column, the number of each row, and what is no row; see `read_text_rows`."""
-    records = _read_records(text, dialect)
+    records = _read_records(text, dialect, is_excerpt)
     names = [f"c{place}" for place in range(len(records[0].cells))]
     if dialect.header:
         names = [name.strip() or unnamed for name, unnamed in zip(records.pop(0).cells, names, strict=True)]
@@ -115,7 +122,7 @@ class _Record(NamedTuple):
     lines: int
 
 
-def _read_records(text: str, dialect: TextFormat) -> list[_Record]:
+def _read_records(text: str, dialect: TextFormat, is_excerpt: bool) -> list[_Record]:
     """Return the rows of a text with its header, without the lines before and behind them."""
     lines = io.StringIO(text, newline="")
     for _ in range(dialect.skip_lines):
@@ -127,11 +134,31 @@ def _read_records(text: str, dialect: TextFormat) -> list[_Record]:
         if cells:
             records.append(_Record(cells, reader.line_num - before))
         before = reader.line_num
-    if dialect.footer_lines:
-        records = records[: -dialect.footer_lines]
+    footer = dialect.footer_lines
+    if is_excerpt and records:
+        footer = min(footer, count_footer([record.cells for record in records], len(records[0].cells)))
+    if footer:
+        records = records[:-footer]
     if not records:
         raise ValueError("it has no rows")
     return records
+
+
+def count_footer(records: Sequence[Sequence[str]], width: int) -> int:
+    """Return how many records at the end are no rows: of another number of cells than `width`, or all but one of them empty.
+
+    A last cell that is empty does not count, as where each line ends with a delimiter.
+
+    >>> count_footer([["a", "b"], ["1", "2"], ["2 rows", ""], ["end"]], 2)
+    2
+    """
+    count = 0
+    for cells in reversed(records):
+        full = cells[:-1] if len(cells) > 1 and not cells[-1] else cells
+        if len(full) == width and len(list(filter(str.strip, full))) > 1:
+            break
+        count += 1
+    return count
 
 
 def _row_problem(record: _Record, width: int, dialect: TextFormat) -> str:

@@ -72,9 +72,10 @@ def _column_name(cell: Any) -> str:
 
 
 def _plain_cell(row: Sequence[Any], place: int) -> Any:
-    """Return the cell as the parser of cells takes it; None where the row ends before."""
+    """Return the cell as the parser of cells takes it, times of a day as seconds; None where the row ends before."""
     if place >= len(row):
         return None
-    if isinstance(row[place], datetime.time | datetime.timedelta):
-        return str(row[place])
-    return row[place]
+    cell = row[place]
+    if isinstance(cell, datetime.time):
+        cell = datetime.datetime.combine(datetime.date.min, cell) - datetime.datetime.min
+    return cell.total_seconds() if isinstance(cell, datetime.timedelta) else cell

@@ -11,6 +11,7 @@ with an unknown label or an id that came before is set aside by name, and so is 
 import gzip
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +22,13 @@ from aeops.errors import DataError
 from aeops.files import file_sha256
 from aeops.project import Project
 from aeops.recipe.reader import Recipe
-from aeops.recipe.table_sources import TableSource, TextsSource
+from aeops.recipe.table_sources import TableSource, TextsSource, table_format
 
 if TYPE_CHECKING:
     import numpy as np
 
     from aeops.data.sources.samples import SourceSamples
+    from aeops.kinds.samples import FileSamples
 
 JSON_SUFFIXES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 MAX_LINE_BYTES = 16 * 2**20  # of a JSON object; more is no text of one sample
@@ -67,8 +69,41 @@ class TextsReader:
             raise DataError(f"{error}: {repair_hint(recipe)}") from error
         return _samples(records, files, recipe, project)
 
+    def client_texts(self, recipe: Recipe, path: Path) -> "FileSamples | None":
+        """Return the texts of a file of keys or columns to be scored; see `aeops.data.client_files`.
+
+        Raises:
+            DataError: it cannot be read, or holds no text.
+        """
+        source: TextsSource = recipe.data.source
+        is_of_rows = table_format(path.name) not in (None, "array", "archive")
+        is_text_file = path.name.lower().endswith(".txt") and source.dialect is None
+        if source.is_plain or is_text_file or not (is_of_rows or path.name.lower().endswith(JSON_SUFFIXES)):
+            return None
+        return _client_texts(path, replace(source, labels=None, group=None, path=str(path)))
+
 
 SOURCE = TextsReader()
+
+
+def _client_texts(path: Path, source: TextsSource) -> "FileSamples":
+    from aeops.data.sources.row_values import cell_text
+    from aeops.kinds.samples import FileSamples
+    from aeops.kinds.text import as_batch
+
+    records = read_records({path.name: path}, source)
+    problems = _text_problems(records, shortest=1)
+    names, texts = [], []
+    for row, text in enumerate(records.texts):
+        if row not in problems and text is not None:
+            names.append(cell_text(records.cells["id"][row]) or f"{path.name}: {records.names[row]}")
+            texts.append(text.strip())
+    refused = dict(records.set_aside)
+    for row, reason in problems.items():
+        refused[records.names[row]] = reason
+    if not texts:
+        raise DataError(f"{path}: expected texts, got none: {next(iter(refused.values()))}")
+    return FileSamples(names, as_batch(texts), refused=refused)
 
 
 class Records:
@@ -159,7 +194,7 @@ def _read_json_lines(path: Path, prefix: str, source: TextsSource, records: Reco
             records.set_aside[title] = f"no UTF-8: byte {error.start:,} of the line is {line[error.start]:#04x}"
             continue
         except (ValueError, RecursionError):
-            records.set_aside[title] = f"no JSON: {line[:SHOWN_CHARACTERS].decode(errors='replace')}"
+            records.set_aside[title] = f"no JSON: {line[:SHOWN_CHARACTERS].decode(errors='replace').rstrip()}"
             continue
         if not isinstance(record, dict) or source.text not in record:
             records.set_aside[title] = f"no object with the key {source.text}"
