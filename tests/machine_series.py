@@ -1,5 +1,6 @@
 """Readings of three machines with two channels, some of them broken in known ways, and a recipe of them."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +83,8 @@ def to_long(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.melt(["time", "machine"], ["temperature", "pressure"], "channel", "value")
 
 
-def fit_bundle(folder: Path, steps: int = 400) -> Path:
-    """A bundle of these readings, made in a second."""
+def fit_bundle(folder: Path, steps: int = 400, **step_changes: Any) -> Path:
+    """A bundle of these readings, made in a second; `step_changes` are keys of the steps that it takes."""
     spec = InputSpec(kind="series", channels=tuple(ChannelSpec(**one) for one in CHANNELS), steps=StepsSpec(**STEPS))
     assert spec.steps is not None
     frame = readings(steps)
@@ -92,6 +93,7 @@ def fit_bundle(folder: Path, steps: int = 400) -> Path:
     runs = run_bounds(made.machines, made.times, spec.steps.every)
     starts = spread_starts(runs, spec.steps.length, spec.steps.stride)
     windows = cut_windows(made.values, starts, spec.steps.length)
+    spec = replace(spec, steps=replace(spec.steps, **step_changes))
     learnt = spec.with_ranges(learn_ranges(made.values.min(axis=0), made.values.max(axis=0), spec.channels))
     sections = {**SECTIONS, "train": {**SECTIONS["train"], "epochs": 30}}
     first, second = len(windows) // 2, 2 * len(windows) // 3

@@ -112,7 +112,7 @@ from ae_models.spec.scores import (
     NormalisedResidualScoreSpec,
     TokenSurpriseScoreSpec,
 )
-from ae_models.spec.series import ChannelSpec, StepsSpec
+from ae_models.spec.series import UNITS_PER_SECOND, ChannelSpec, StepsSpec
 from ae_models.spec.thresholds import (
     AlarmBudgetThresholdSpec,
     BestF1ThresholdSpec,
@@ -149,6 +149,7 @@ __all__ = [
     "SERIES",
     "TABLE",
     "TEXT",
+    "UNITS_PER_SECOND",
     "VECTOR_KINDS",
     "AdversarialCodeCriticSpec",
     "AffineAugmentationSpec",

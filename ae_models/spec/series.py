@@ -8,7 +8,9 @@ from ae_models.names import names_of, repeated_names
 from ae_models.spec.fields import bounded_field
 from ae_models.spec.messages import join_names
 
-__all__ = ["ChannelSpec", "StepsSpec", "channel_list_errors", "window_mistakes"]
+__all__ = ["UNITS_PER_SECOND", "ChannelSpec", "StepsSpec", "channel_list_errors", "window_mistakes"]
+
+UNITS_PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}  # of time stamps that are numbers
 
 _MAX_NAME_CHARACTERS = 200
 
@@ -53,7 +55,10 @@ class StepsSpec:
         length: steps of a window.
         stride: steps from one window to the next; those of a series overlap where it is below the length.
         fill: the longest gap that is filled by straight lines, in steps; windows do not reach over a longer one.
-        time: the column with the time stamps: ISO 8601, or seconds since 1970.
+        time: the column with the time stamps: ISO 8601, or numbers since 1970.
+        time_unit: of time stamps that are numbers: s, ms, us or ns since 1970, in the years 1971 to 2261; left out: seconds, of
+            any year.
+        time_of_day: the column with the time of day, where that of `time` holds the date alone; left out: there is none.
         machine: the column that says of which machine or run a reading is; left out: all are of one.
         timezone: of stamps that name none, such as Europe/Berlin.
     """
@@ -63,15 +68,27 @@ class StepsSpec:
     stride: int = bounded_field(1, low=1, high=65536)
     fill: int = bounded_field(2, low=0, high=65536)
     time: str = "time"
+    time_unit: str | None = bounded_field(None, one_of=tuple(UNITS_PER_SECOND), omit_default=True)
+    time_of_day: str | None = bounded_field(None, omit_default=True)
     machine: str | None = bounded_field(None, omit_default=True)
     timezone: str = bounded_field("UTC", omit_default=True)
+
+    @property
+    def time_columns(self) -> tuple[str, ...]:
+        """The columns that say when a reading was made: one, or that of the date and that of the time of day."""
+        return (self.time,) if self.time_of_day is None else (self.time, self.time_of_day)
+
+    @property
+    def stamp_columns(self) -> tuple[str, ...]:
+        """The columns that say when and of which machine a reading is."""
+        return self.time_columns if self.machine is None else (*self.time_columns, self.machine)
 
     def validation_errors(self) -> list[str]:
         errors = []
         if self.stride > self.length:
             errors.append(f"stride is {self.stride} and length is {self.length}: no window would hold the steps in between")
-        if self.time == self.machine:
-            errors.append(f"time and machine both name the column {self.time}: expected two columns")
+        for name in repeated_names(self.stamp_columns):
+            errors.append(f"time, time_of_day and machine name the column {name} twice: expected different columns")
         try:
             ZoneInfo(self.timezone)
         except (KeyError, ValueError, OSError):  # of no such zone, no such name, a folder of zones
@@ -88,7 +105,7 @@ def channel_list_errors(channels: Sequence[ChannelSpec], steps: StepsSpec | None
     names = names_of(channels)
     repeated = repeated_names(names)
     errors = [f"channels names {join_names(repeated)} twice"] if repeated else []
-    taken = [name for name in (steps.time, steps.machine) if name in names]
+    taken = [name for name in steps.stamp_columns if name in names]
     if taken:
         errors.append(f"channels names {join_names(taken)}, which steps reads as time or machine")
     return errors

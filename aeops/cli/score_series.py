@@ -4,7 +4,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from ae_models.names import names_of
-from aeops.kinds.series_readings import describe_time
+from aeops.kinds.series_times import describe_time
 from aeops.kinds.series_windows import run_bounds
 
 if TYPE_CHECKING:

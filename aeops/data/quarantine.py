@@ -54,12 +54,12 @@ def write_quarantine(
     description = read_json(incoming_dataset / "dataset.json")
     spec = read_input(description)
     table["values"] = [text for _, block in read_shards(incoming_dataset, rows) for text in _brief_values(block, spec)]
-    if set_aside:
+    intervals = _series_intervals(table, spec) if "every" in description else None
+    if set_aside:  # what is no sample has no step
         no_samples = {"id": list(set_aside), "reasons": [[reason] for reason in set_aside.values()]}
         names = pd.DataFrame(no_samples).assign(source=description["source"]["origin"])
         table = pd.concat([table, names.reindex(columns=table.columns)], ignore_index=True).astype({"label": "Int64"})
     blocks = (block for _, block in read_shards(incoming_dataset, rows))
-    intervals = _series_intervals(table, spec) if "every" in description else None
     with atomic_folder(path) as folder:
         if intervals is not None:
             write_json(folder / INTERVALS_FILE, intervals)

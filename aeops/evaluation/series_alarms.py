@@ -19,8 +19,8 @@ from aeops.drawing.words import NO_LABELS, format_number
 from aeops.evaluation.series_charts import MAX_CHANNELS, SeriesPicture, draw_series
 from aeops.evaluation.series_zoom import ZOOM_FILE, write_zoom
 from aeops.evaluation.study import EvaluationContext, StudyResult
-from aeops.kinds.series_readings import describe_time
 from aeops.kinds.series_scores import SeriesScores, score_series
+from aeops.kinds.series_times import describe_time
 from aeops.kinds.series_windows import AlarmInterval, SeriesWindows, run_bounds, window_starts
 from aeops.recipe.metric_names import SERIES_ALARMS
 

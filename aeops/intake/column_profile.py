@@ -64,6 +64,8 @@ class ColumnProfile:
         ambiguous: what could also be meant.
         unit: that the numbers of a column of texts stand with, such as % or kg; empty for other columns.
         span: the lowest and the highest finite number that is a value; None where there is none.
+        time_unit: of times that are numbers since 1970: s, ms, us or ns; None for other columns.
+        time_of_day: the column with the time of day of these dates; None where they have it, or there is none.
     """
 
     name: str
@@ -79,6 +81,8 @@ class ColumnProfile:
     ambiguous: str = ""
     unit: str = ""
     span: tuple[float, float] | None = None
+    time_unit: str | None = None
+    time_of_day: str | None = None
 
     @property
     def is_constant(self) -> bool:

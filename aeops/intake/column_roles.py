@@ -10,6 +10,7 @@ from ae_models.spec import CATEGORY, DATE, INTEGER, NUMBER, join_names
 from aeops.errors import UsageError
 from aeops.intake.column_profile import MOST_CATEGORIES, ColumnProfile
 from aeops.intake.proposal import ANOMALY_NAMES, NORMAL_NAMES, Choices, Understanding, names_among
+from aeops.intake.wording import count_of
 
 ID_NAMES = ("id", "uuid", "guid", "key", "index", "rowid", "row_id", "record", "serial", "no", "nr", "unnamed: 0", "")
 LABEL_NAMES = (
@@ -68,6 +69,19 @@ class ColumnRoles:
     time_note: str = ""
     kept: list[ColumnProfile] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def time_columns(self) -> tuple[str, ...]:
+        """The columns whose values order the rows: none, one, or that of the date and that of the time of day."""
+        profile = self.time_profile
+        if profile is None:
+            return ()
+        return (profile.name,) if profile.time_of_day is None else (profile.name, profile.time_of_day)
+
+    @property
+    def time_profile(self) -> ColumnProfile | None:
+        """The profile of the column that orders the rows; None without one."""
+        return index_by_name(self.kept).get(self.time) if self.time is not None else None
 
     def describe_left_out(self, used: Collection[str | None] = ()) -> list[str]:
         """Return a line for each column that is left out, except for those that are used after all."""
@@ -262,6 +276,6 @@ def _time_column(kept: Sequence[ColumnProfile]) -> tuple[str | None, str]:
         if len(times) > 20 and ordered >= 0.9 * (len(times) - 1):
             backwards = len(times) - 1 - ordered
             repeats = len(times) - len(set(times))
-            notes = [f"{backwards:,} steps back" if backwards else "", f"{repeats:,} repeated" if repeats else ""]
+            notes = [count_of(backwards, "step") + " back" if backwards else "", f"{repeats:,} repeated" if repeats else ""]
             return profile.name, ", ".join(filter(None, notes))
     return None, ""

@@ -16,6 +16,7 @@ from aeops.intake.proposal import Choices, Proposal, Understanding, label_values
 from aeops.intake.recipe_text import Entry, changed_values, list_entries
 from aeops.intake.series_search import GAP, LEAST_STEPS, LEAST_WINDOWS, LENGTHS, SHARES, FoundSeries
 from aeops.intake.sizing import batch_for, count_anomalies, epochs_for, threads_for
+from aeops.intake.wording import count_of, is_or_are
 from aeops.kinds.series_readings import CHANNEL_COLUMN, VALUE_COLUMN, is_long
 from aeops.recipe.gate_rules import MIN_GROUPS
 from aeops.recipe.sources import SeriesSource
@@ -141,8 +142,8 @@ def _describe(understood: Understanding, found: FoundSeries, roles: ColumnRoles,
     of = f" of {machines:,} machines ({found.machine})" if found.machine is not None else ""
     count = len(found.readings.times)
     understood.facts += [
-        ("kind", f"series: {count:,} readings{of} of {len(found.channels)} channels, {understood.source}"),
-        ("time", f"column {found.time}: every {found.every:g} s, {first} to {last} UTC"),
+        ("kind", f"series: {count_of(count, 'reading')}{of} of {count_of(len(found.channels), 'channel')}, {understood.source}"),
+        ("time", f"{_describe_times(found)}: every {found.every:g} s, {first} to {last} UTC"),
     ]
     for place, name in enumerate(found.channels):
         values = found.readings.values[:, place]
@@ -153,13 +154,17 @@ def _describe(understood: Understanding, found: FoundSeries, roles: ColumnRoles,
         counts = ", ".join(f"{name} ({roles.label_counts[name]:,})" for name in labels)
         understood.facts.append(("labels", f"column {roles.labels}: {counts}"))
     if found.gaps:
-        understood.oddities.append(
-            f"{found.gaps:,} gaps are longer than {GAP:g} steps: short ones are filled, no window lies over others"
-        )
+        gaps = f"{count_of(found.gaps, 'gap')} {is_or_are(found.gaps)} longer than {GAP:g} steps"
+        understood.oddities.append(f"{gaps}: short ones are filled, no window lies over others")
+    if roles.time_profile is not None and roles.time_profile.ambiguous:
+        understood.oddities.append(f"{found.time}: {roles.time_profile.ambiguous}")
+    if found.readings.untimed:
+        count, reason = len(found.readings.untimed), next(iter(found.readings.untimed.values()))
+        understood.oddities.append(f"{count_of(count, 'row')} without a time will be set aside: {reason}")
     if roles.time_note and not is_long(found.columns, ()):  # in the long form each channel repeats the times
         repaired = "readings are put in order, and those of one step are averaged"
         understood.oddities.append(f"{found.time}: {roles.time_note}: {repaired}")
-    used = {*found.channels, found.time, found.machine, roles.labels, CHANNEL_COLUMN, VALUE_COLUMN}
+    used = {*found.channels, *found.steps.stamp_columns, roles.labels, CHANNEL_COLUMN, VALUE_COLUMN}
     left_out = names_not_in(names_of(roles.kept), used)
     if left_out:
         are = "are" if len(left_out) > 1 else "is"
@@ -175,6 +180,13 @@ def _describe(understood: Understanding, found: FoundSeries, roles: ColumnRoles,
     if found.resting:
         understood.oddities.append(f"{_describe_resting(found)}: accepted, by validate.blank")
     understood.oddities += roles.describe_left_out(used)
+
+
+def _describe_times(found: FoundSeries) -> str:
+    if found.steps.time_of_day is not None:
+        return f"columns {found.time}"
+    unit = found.steps.time_unit
+    return f"column {found.time}" if unit is None else f"column {found.time}, {unit} since 1970"
 
 
 def _describe_resting(found: FoundSeries) -> str:
@@ -223,7 +235,7 @@ def _data_section(
 
 def _validate_section(found: FoundSeries) -> Entry:
     steps, completeness = found.step_count, round(max(0.0, found.coverage - 0.1), 2)
-    budget = round(min(0.5, max(0.02, 2 * found.incomplete)), 3)
+    budget = round(min(0.5, max(0.02, 2 * (found.incomplete + found.untimed_share))), 3)
     entries = [
         Entry("rows", {"min": max(1, steps // 2), "max": 20 * steps}, "steps; half of what is there now is too few"),
         Entry("mean_drift", 0.5, "standard deviations by which a channel's mean may move from the last accepted version"),
@@ -246,7 +258,11 @@ def _input_section(found: FoundSeries, windows: Windows) -> Entry:
         room = high - low or max(1.0, abs(high))
         channel = {"name": name, "min": float(f"{low - room:.4g}"), "max": float(f"{high + room:.4g}")}
         channels.append(Entry("", channel, f"{low:g} to {high:g}; as much again on both sides is allowed"))
-    steps: dict[str, Any] = {"every": found.every, "length": windows.length, "stride": windows.stride, "time": found.time}
+    steps: dict[str, Any] = {"every": found.every, "length": windows.length, "stride": windows.stride, "time": found.steps.time}
+    if found.steps.time_unit is not None:
+        steps["time_unit"] = found.steps.time_unit
+    if found.steps.time_of_day is not None:
+        steps["time_of_day"] = found.steps.time_of_day
     if found.machine is not None:
         steps["machine"] = found.machine
     seconds = windows.length * found.every

@@ -8,7 +8,7 @@ import numpy as np
 
 from ae_models.names import names_not_in
 from ae_models.spec import ChannelSpec, StepsSpec
-from aeops.data.sources.row_values import plain_texts
+from aeops.data.sources.reading_columns import plain_readings
 from aeops.intake.column_roles import ColumnRoles, machine_column, number_columns
 from aeops.intake.proposal import Choices
 from aeops.kinds.series_grid import Steps, to_steps
@@ -36,7 +36,7 @@ class FoundSeries:
     Attributes:
         columns: names of all columns.
         channels: names of the channels.
-        time, machine: names of their columns; None: all readings are of one machine.
+        steps: the columns of times and machines, and the unit of times.
         every: seconds of the usual step.
         regular: share of the steps in time, gaps left out, that are the usual one.
         gaps: steps that are longer than GAP usual ones.
@@ -55,8 +55,7 @@ class FoundSeries:
 
     columns: tuple[str, ...]
     channels: tuple[str, ...]
-    time: str
-    machine: str | None
+    steps: StepsSpec
     every: float
     regular: float
     gaps: int
@@ -71,6 +70,21 @@ class FoundSeries:
     text: TextFormat | None
     time_format: str | None
     readings: Readings
+
+    @property
+    def time(self) -> str:
+        """The columns of times, for people."""
+        return " and ".join(self.steps.time_columns)
+
+    @property
+    def machine(self) -> str | None:
+        """The column of machines; None: all readings are of one."""
+        return self.steps.machine
+
+    @property
+    def untimed_share(self) -> float:
+        """The share of the rows that have no time."""
+        return len(self.readings.untimed) / (len(self.readings.times) + len(self.readings.untimed))
 
 
 @dataclass(frozen=True)
@@ -99,18 +113,25 @@ def find_series(columns: Mapping[str, Any], text: TextFormat | None, roles: Colu
     Raises:
         DataError: a time stamp that is none.
     """
-    assert roles.time is not None, "rows without times are no series"
-    steps = StepsSpec(every=1.0, length=2, time=roles.time, machine=choices.group or machine_column(roles.kept))
+    profile = roles.time_profile
+    assert profile is not None, "rows without times are no series"
+    steps = StepsSpec(
+        every=1.0,
+        length=2,
+        time=profile.name,
+        time_unit=profile.time_unit,
+        time_of_day=profile.time_of_day,
+        machine=choices.group or machine_column(roles.kept),
+    )
     if {CHANNEL_COLUMN, VALUE_COLUMN} <= columns.keys():
         channels = tuple(sorted({str(cell) for cell in columns[CHANNEL_COLUMN] if str(cell).strip()}))
     else:
         channels = number_columns(roles.kept, but=(steps.machine, roles.time))
     if not 1 <= len(channels) <= MOST_CHANNELS:
         return None
-    time_format = next(profile.date_format for profile in roles.kept if profile.name == roles.time)
-    dates = {} if time_format is None else {roles.time: time_format}
-    columns = plain_texts(columns, text, {*channels, VALUE_COLUMN}, dates)
-    readings = read_columns(columns, list(map(ChannelSpec, channels)), steps, text is not None, roles.labels)
+    columns = plain_readings(columns, text, channels, steps, profile.date_format)
+    specs = list(map(ChannelSpec, channels))
+    readings = read_columns(columns, specs, steps, text is not None, roles.labels, skip_untimed=True)
     constant = _constant_channels(readings.values, channels)
     changing = [place for place, name in enumerate(channels) if name not in constant]
     channels, readings = tuple(names_not_in(channels, constant)), replace(readings, values=readings.values[:, changing])
@@ -121,13 +142,12 @@ def find_series(columns: Mapping[str, Any], text: TextFormat | None, roles: Colu
         **vars(_find_grid(readings, channels, steps, times)),
         columns=tuple(columns),
         channels=channels,
-        time=roles.time,
-        machine=steps.machine,
+        steps=steps,
         repeated=0.0 if is_long(list(columns), ()) else 1 - sum(map(len, times)) / len(readings.times),
         constant=tuple(constant),
         resting=_resting_channels(readings, channels),
         text=None if text == TextFormat() else text,
-        time_format=time_format,
+        time_format=profile.date_format,
         readings=readings,
     )
 
@@ -219,7 +239,7 @@ def refusal_reason(found: FoundSeries | None, source: TableSource, file_count: i
         return (
             f"{found.repeated:.0%} of the rows have the time of another. If they are of several machines, say --group COLUMN; "
             f"if each is a reading of one channel, call the columns {CHANNEL_COLUMN} and {VALUE_COLUMN}; if the time of day is "
-            "in another column, write date and time into one"
+            "in another column, write it as 14:30:00"
         )
     if found.regular < REGULAR:
         return f"only {found.regular:.0%} of the steps in time take the usual {found.every:g} s: events, and no readings"

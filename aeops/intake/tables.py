@@ -22,7 +22,8 @@ from aeops.intake.series import propose_series
 from aeops.intake.series_search import find_series, refusal_reason
 from aeops.intake.sizing import batch_for, count_anomalies, count_normal, epochs_for, split_sizes, threads_for
 from aeops.intake.text_dialect import find_dialect
-from aeops.intake.wording import format_counts, format_reasons
+from aeops.intake.time_columns import join_time_columns
+from aeops.intake.wording import count_of, format_counts, format_reasons
 from aeops.kinds.decoding import DecodeError, decode_errors
 from aeops.recipe.table_sources import TableSource, TextFormat, table_format
 
@@ -141,7 +142,8 @@ def propose_rows(
     as_number = None
     if table.from_text and source.text is not None and (source.text.decimal, source.text.thousands) != (".", ""):
         as_number = {name: plain_numbers(cells, source.text) for name, cells in table.columns.items()}
-    profiles = profile_columns(table.columns, table.from_text, as_number)
+    chosen = set(filter(None, (choices.labels, choices.identity, choices.group, *choices.ignore)))
+    profiles = join_time_columns(profile_columns(table.columns, table.from_text, as_number), table.columns, chosen)
     understood.count = len(table)
     roles = find_roles(profiles, len(table), choices, understood)
     if roles.time is not None and choices.readings is not False:
@@ -163,7 +165,8 @@ def propose_rows(
     elif choices.readings:
         raise DataError(f"{understood.source}: expected a column of dates in whose order the rows are, as of a series, got none")
     if roles.time is not None:
-        roles.left_out[roles.time] = "it orders the rows"
+        for name in roles.time_columns:
+            roles.left_out[name] = "it orders the rows"
         roles.kept = [profile for profile in roles.kept if profile.name != roles.time]
     if not roles.kept:
         reasons = format_reasons(roles.left_out, NAMED)
@@ -215,7 +218,9 @@ def _describe(
             understood.oddities.append(f"{profile.name}: {profile.ambiguous}")
     if table.set_aside:
         shown = format_reasons(table.set_aside, 3)
-        understood.oddities.append(f"{len(table.set_aside):,} lines are no rows, and will be set aside: {shown}")
+        count = len(table.set_aside)
+        are = "is no row" if count == 1 else "are no rows"
+        understood.oddities.append(f"{count_of(count, 'line')} {are}, and will be set aside: {shown}")
 
 
 # ---------------------------------------------------------------- the recipe

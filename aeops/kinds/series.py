@@ -45,7 +45,7 @@ from aeops.kinds.samples import CheckedSamples, FileSamples, FitOptions, FittedS
 from aeops.kinds.series_blocks import BlockRule
 from aeops.kinds.series_curves import channel_curves, svg_channels, svg_curves
 from aeops.kinds.series_grid import to_steps
-from aeops.kinds.series_readings import Readings, describe_time, read_columns, require_numbers
+from aeops.kinds.series_readings import Readings, read_columns, require_numbers
 from aeops.kinds.series_scores import READING_ANSWERS, score_readings
 from aeops.kinds.series_steps import (
     STEP_COLUMNS,
@@ -54,6 +54,7 @@ from aeops.kinds.series_steps import (
     step_expectations,
     to_columns,
 )
+from aeops.kinds.series_times import write_stamps
 from aeops.kinds.series_windows import SeriesWindows, run_bounds, window_starts
 from aeops.kinds.table_rows import CSV_SUFFIXES, PARQUET_SUFFIX, cells_of_frame, read_columns_file, read_csv_columns
 
@@ -301,7 +302,7 @@ class SeriesKind(ArrayKind):
         """See `DataKind.served_schema`: windows of raw values, float32 (n, channels, steps); of channels readings by name."""
         if spec.steps is None:
             return ColumnSchema("float32", (-1, *spec.shape))
-        columns = [NamedColumn(spec.steps.time, "any", True)]  # texts, time stamps of pandas, or seconds
+        columns = [NamedColumn(name, "any", True) for name in spec.steps.time_columns]  # texts, time stamps of pandas, or numbers
         if spec.steps.machine is not None:
             columns.append(NamedColumn(spec.steps.machine, "string", True))
         for channel in spec.channels:
@@ -313,7 +314,7 @@ class SeriesKind(ArrayKind):
         if spec.steps is None:
             return None
         times = np.arange(spec.steps.length) * spec.steps.every
-        columns: dict[str, list[Any]] = {spec.steps.time: list(map(describe_time, times.tolist()))}
+        columns: dict[str, list[Any]] = dict(write_stamps(times.tolist(), spec.steps))
         if spec.steps.machine is not None:
             columns[spec.steps.machine] = [EXAMPLE_MACHINE] * spec.steps.length
         for channel, values in zip(spec.channels, samples[0], strict=True):
@@ -350,7 +351,7 @@ class SeriesKind(ArrayKind):
     def page_form(self, spec: "InputSpec") -> PageForm:
         """See `DataKind.page_form`."""
         if spec.channels and spec.steps is not None:
-            names = ", ".join(filter(None, (spec.steps.time, spec.steps.machine, *names_of(spec.channels))))
+            names = ", ".join((*spec.steps.stamp_columns, *names_of(spec.channels)))
             return PageForm(
                 intro=f"This recipe takes readings with the columns {names}; {spec.steps.length} steps of {spec.steps.every:g} s "
                 "make a window. Of a longer file choose which.",

@@ -18,7 +18,8 @@ import numpy as np
 
 from ae_models.spec import StepsSpec
 from aeops.errors import DataError
-from aeops.kinds.series_readings import Readings, describe_time
+from aeops.kinds.series_readings import Readings
+from aeops.kinds.series_times import describe_time
 
 LATE_SHARE = 0.01  # of a machine's readings that may be older than one before them
 MAX_STEPS = 100_000_000  # of a machine, from its first to its last reading

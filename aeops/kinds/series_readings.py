@@ -4,12 +4,11 @@ Two forms, told apart by the names: wide, with a column for each channel, and lo
 `channel` and `value`. `aeops.kinds.series_grid` brings readings to the steps of a grid. numpy and the standard library only.
 """
 
+import itertools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import numpy as np
 
@@ -17,13 +16,12 @@ from ae_models.mappings import map_values
 from ae_models.names import names_not_in, names_of
 from ae_models.spec import NUMBER, ChannelSpec, ColumnSpec, StepsSpec, join_names, suggest_match
 from aeops.errors import DataError
+from aeops.kinds.series_times import describe_wrong_time, parse_times, require_times, stamp_cells
 from aeops.kinds.table_cells import ParsedColumn, parse_column, shorten_cell
 
 CHANNEL_COLUMN, VALUE_COLUMN = "channel", "value"  # of the long form
 MACHINE_BYTES = 64  # of UTF-8 in a machine's name
 NAMED_COLUMNS = 8  # that a message names
-LATEST = 253_402_300_800.0  # seconds since 1970 of the year 10000, from which on there are no dates
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -36,6 +34,7 @@ class Readings:
         values: float64 (n, channels); NaN where a reading lacks a channel, which in the long form is all but one.
         mistyped: row -> the cells that are no numbers, with their channels.
         labels: (n,) as the source has them, or None.
+        untimed: row of the source -> why it has no time; such rows are no readings.
     """
 
     times: np.ndarray
@@ -43,6 +42,7 @@ class Readings:
     values: np.ndarray
     mistyped: Mapping[int, str]
     labels: np.ndarray | None = None
+    untimed: Mapping[int, str] = field(default_factory=dict)
 
 
 def is_long(names: Sequence[str], channels: Sequence[ChannelSpec]) -> bool:
@@ -51,7 +51,12 @@ def is_long(names: Sequence[str], channels: Sequence[ChannelSpec]) -> bool:
 
 
 def read_columns(
-    columns: Mapping[str, Any], channels: Sequence[ChannelSpec], steps: StepsSpec, from_text: bool, labels: str | None = None
+    columns: Mapping[str, Any],
+    channels: Sequence[ChannelSpec],
+    steps: StepsSpec,
+    from_text: bool,
+    labels: str | None = None,
+    skip_untimed: bool = False,
 ) -> Readings:
     """Return the readings in columns by name; further columns are ignored.
 
@@ -61,11 +66,13 @@ def read_columns(
         steps: names the columns of time and machine.
         from_text: whether all cells are texts, as in CSV.
         labels: the column with labels; None: none is read.
+        skip_untimed: whether rows whose time stamp is none are left out, and named in `Readings.untimed`.
 
     Raises:
-        DataError: no readings, a missing column, a time stamp that is none, or, in the long form, a channel that no reading has.
+        DataError: no readings, a missing column, a time stamp that is none (of all rows, where such are skipped), or, in the long
+            form, a channel that no reading has.
     """
-    wanted = [steps.time, *([] if steps.machine is None else [steps.machine]), *([] if labels is None else [labels])]
+    wanted = [*steps.stamp_columns, *([] if labels is None else [labels])]
     long_form = is_long(list(columns), channels)
     if not long_form:
         wanted += names_of(channels)
@@ -76,11 +83,25 @@ def read_columns(
     machines = np.full(count, "", dtype=str)
     if steps.machine is not None:
         machines = _read_machines(columns[steps.machine], steps.machine)
-    times = read_times(columns[steps.time], machines, steps)
+    cells = stamp_cells(columns, steps)
+    times, untimed = parse_times(cells, machines, steps), dict[int, str]()
+    is_timed = ~np.isnan(times)
+    if not skip_untimed or not is_timed.any():
+        require_times(times, cells, steps)
+    elif not is_timed.all():
+        for row in np.flatnonzero(~is_timed).tolist():
+            untimed[row] = describe_wrong_time(cells[row], steps)
+        columns = {name: _cells_at(columns[name], is_timed) for name in columns}
+        times, machines = times[is_timed], machines[is_timed]
     read_values = _read_long if long_form else _read_wide
     values, mistyped = read_values(columns, channels, from_text)
     found_labels = None if labels is None else np.asarray(columns[labels])
-    return Readings(times, machines, values, mistyped, found_labels)
+    return Readings(times, machines, values, mistyped, found_labels, untimed)
+
+
+def _cells_at(cells: Any, is_taken: np.ndarray) -> Any:
+    """Return some cells of a column, an array or a list; `is_taken` is bool (n,)."""
+    return cells[is_taken] if isinstance(cells, np.ndarray) else list(itertools.compress(cells, is_taken.tolist()))
 
 
 def require_numbers(readings: Readings, noun: str = "row") -> None:
@@ -158,75 +179,3 @@ def _read_machines(cells: Any, column: str) -> np.ndarray:
         if len(name.encode(errors="replace")) > MACHINE_BYTES or not name.isprintable():
             raise DataError(f"column {column}: expected printable names of up to {MACHINE_BYTES} bytes, got {shorten_cell(name)}")
     return machines
-
-
-# ---------------------------------------------------------------- times
-
-
-def read_times(cells: Any, machines: np.ndarray, steps: StepsSpec) -> np.ndarray:
-    """Return time stamps as seconds since 1970 UTC, float64 (n,).
-
-    A stamp without a zone is one of `steps.timezone`. Of an hour that its clock shows twice, stamps are of the first one until
-    the clock of a machine goes back, then of the second.
-
-    Raises:
-        DataError: a cell that is no time stamp; the message names the row.
-    """
-    array = cells if isinstance(cells, np.ndarray) else np.asarray(cells, dtype=object)
-    zone = ZoneInfo(steps.timezone)
-    if array.dtype.kind in "iuf":
-        times = array.astype(np.float64)
-    elif array.dtype.kind == "M" and steps.timezone == "UTC":
-        times = (array.astype("datetime64[us]") - np.datetime64(0, "us")) / np.timedelta64(1, "s")
-        times[np.isnat(array)] = np.nan
-    else:
-        stamps = array.astype("datetime64[us]").tolist() if array.dtype.kind == "M" else array.tolist()
-        times = _parse_stamps(stamps, machines, zone)
-    is_wrong = ~(np.abs(times) < LATEST)  # NaN, too
-    if is_wrong.any():
-        row = int(np.flatnonzero(is_wrong)[0])
-        more = f" (and in {int(is_wrong.sum()) - 1:,} other rows)" if is_wrong.sum() > 1 else ""
-        expected = "expected a time stamp such as 2026-11-30T12:00:00Z, or seconds since 1970"
-        raise DataError(f"row {row}, column {steps.time}: {expected}, got {shorten_cell(array[row])}{more}")
-    return np.asarray(np.round(times, 6))
-
-
-def _parse_stamps(stamps: Sequence[Any], machines: np.ndarray, zone: ZoneInfo) -> np.ndarray:
-    times = np.full(len(stamps), np.nan)
-    last: dict[str, float] = {}
-    for row, (stamp, machine) in enumerate(zip(stamps, machines.tolist(), strict=True)):
-        seconds = _parse_stamp(stamp, zone, last.get(machine, -np.inf))
-        if seconds is not None:
-            times[row] = last[machine] = seconds
-    return times
-
-
-def _parse_stamp(stamp: Any, zone: ZoneInfo, last: float) -> float | None:
-    """Return seconds since 1970 of one stamp; None where it is none. `last` is that of the machine's reading before."""
-    if isinstance(stamp, str):
-        text = stamp.strip()
-        try:
-            stamp = datetime.fromisoformat(text)
-        except ValueError:
-            try:
-                return float(text)
-            except ValueError:
-                return None
-    if isinstance(stamp, int | float) and not isinstance(stamp, bool):
-        return float(stamp)
-    if not isinstance(stamp, datetime):
-        return None
-    if stamp.tzinfo is not None:
-        return (stamp - _EPOCH).total_seconds()
-    seconds = (stamp.replace(tzinfo=zone) - _EPOCH).total_seconds()
-    later = (stamp.replace(tzinfo=zone, fold=1) - _EPOCH).total_seconds()
-    return later if seconds < last <= later else seconds
-
-
-def describe_time(seconds: float) -> str:
-    """Return seconds since 1970 as ISO 8601 in UTC, with a fraction where there is one.
-
-    >>> describe_time(1_400_000_000)
-    '2014-05-13T16:53:20Z'
-    """
-    return datetime.fromtimestamp(round(seconds, 6), UTC).isoformat().replace("+00:00", "Z")

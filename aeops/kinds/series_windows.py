@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 
 from ae_models.spec import ChannelSpec
-from aeops.kinds.series_readings import describe_time
+from aeops.kinds.series_times import describe_time
 
 GOLDEN_RATIO = (5**0.5 - 1) / 2
 SPEAKING_SHARE = 0.2  # of an alarm's squared residual, from which on a channel is named

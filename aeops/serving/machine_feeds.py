@@ -22,10 +22,10 @@ from aeops.kinds.series_feed import FeedState, FeedSteps, extend_feed, follow_al
 from aeops.kinds.series_readings import (
     MACHINE_BYTES,
     columns_of_readings,
-    describe_time,
     read_columns,
     require_numbers,
 )
+from aeops.kinds.series_times import describe_time
 from aeops.kinds.series_windows import step_name
 from aeops.kinds.table_cells import shorten_cell
 from aeops.serving.limits import RequestLimits
@@ -173,7 +173,7 @@ def read_feed_body(body: Mapping[str, Any], spec: SampleSpec) -> tuple[str, dict
     if not isinstance(readings, list) or not readings or not all(isinstance(reading, dict) for reading in readings):
         raise HTTPException(400, f"expected {FEED_EXAMPLE} with one reading or more, got none")
     assert spec.steps is not None, "a series with channels has steps"
-    return machine, columns_of_readings(readings, (spec.steps.time, *names_of(spec.channels)))
+    return machine, columns_of_readings(readings, (*spec.steps.time_columns, *names_of(spec.channels)))
 
 
 def _series_key(spec: SampleSpec) -> object:

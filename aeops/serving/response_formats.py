@@ -10,7 +10,7 @@ import orjson
 from aeops.bundle.answers import to_answers
 from aeops.kinds.flags import list_flag_names
 from aeops.kinds.npy_bytes import MEDIA_TYPE as NPY_TYPE
-from aeops.kinds.series_readings import describe_time
+from aeops.kinds.series_times import describe_time
 from aeops.serving import arrow, npy
 from aeops.serving.machine_feeds import FeedBatch
 from aeops.serving.request_bodies import JSON, JsonObject

@@ -15,7 +15,8 @@ from ae_models.spec import ChannelSpec, StepsSpec
 from aeops.data.dataset import content_sha256, read_index, read_shards
 from aeops.errors import DataError, UsageError
 from aeops.kinds.series_grid import Steps, to_steps
-from aeops.kinds.series_readings import read_columns, read_times
+from aeops.kinds.series_readings import read_columns
+from aeops.kinds.series_times import read_times
 from aeops.kinds.table_rows import read_columns_file
 from aeops.stages.prepare import prepare
 
@@ -48,6 +49,21 @@ def prepared_steps(room: Room) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
 
 
 # ---------------------------------------------------------------- readings and their repair
+
+
+@pytest.mark.slow
+def test_a_row_without_a_time_is_set_aside_by_its_number_within_the_budget(room: Room) -> None:
+    frame = readings().astype({"time": str})
+    frame.loc[7, "time"] = "soon"
+    write(room, frame)
+    room.accept()
+    reason = "column time: expected a time stamp such as 2026-11-30T12:00:00Z, or seconds since 1970, got 'soon'"
+    assert room.samples().set_aside == {"row 8": reason}
+    assert room.validation()["rows"]["quarantined"] == 1
+    frame.loc[:300, "time"] = "soon"
+    write(room, frame)
+    with pytest.raises(DataError, match="quarantine_budget"):
+        room.accept()
 
 
 def test_repeated_stamps_are_averaged_and_counted() -> None:
@@ -113,6 +129,52 @@ def test_the_hour_that_a_clock_shows_twice_is_told_apart_where_it_goes_back() ->
     assert times[0] == pd.Timestamp("2026-10-25T00:30:00Z").timestamp()
     aware = read_times(["2026-10-25T02:30:00+02:00"], np.full(1, ""), berlin)
     assert aware[0] == times[0]
+
+
+@pytest.mark.parametrize(
+    ("columns", "steps"),
+    [
+        ({"time": ["1612120812345", "1612120872345"]}, {"time_unit": "ms"}),  # the year 1612 as ISO 8601
+        ({"time": [1612120812345, 1612120872345]}, {"time_unit": "ms"}),
+        ({"time": np.array([1612120812345.0, 1612120872345.0])}, {"time_unit": "ms"}),
+        ({"time": ["2021-01-31T19:20:12.345Z", "1612120872345"]}, {"time_unit": "ms"}),
+        ({"time": ["1612120812.345", " 1.612120872345e9 "]}, {}),
+        ({"day": ["2021-01-31", "2021-01-31"], "time": ["19:20:12.345", "19:21:12.345"]}, {}),
+        ({"day": ["2021-01-31", "2021-01-31"], "time": ["20:20:12.345+01:00", "19:21:12.345Z"]}, {}),
+        ({"day": ["2021-01-31", "2021-01-31 00:00:00"], "time": ["20:20:12.345", "20:21:12.345"]}, {"timezone": "Europe/Berlin"}),
+        ({"day": np.array(["2021-01-31"] * 2, "datetime64[us]"), "time": np.array([69612.345, 69672.345])}, {}),
+    ],
+)
+def test_times_in_each_form_are_the_same_seconds(columns: dict[str, Any], steps: dict[str, Any]) -> None:
+    if "day" in columns:
+        steps = {**steps, "time": "day", "time_of_day": "time"}
+    spec = StepsSpec(every=60, length=4, **steps)
+    found = read_columns({**columns, "value": [1.0, 2.0]}, ONE, spec, from_text=False)
+    assert found.times.tolist() == [1612120812.345, 1612120872.345]
+
+
+@pytest.mark.parametrize(
+    ("columns", "steps"),
+    [
+        ({"time": ["1612120812", "1612120812345"]}, {"time_unit": "ms"}),  # seconds, as milliseconds the year 1970
+        ({"time": [-1, 1612120812345]}, {"time_unit": "ms"}),
+        ({"time": [True, 1612120812345]}, {"time_unit": "ms"}),
+        ({"time": ["1612120812345", "2021-01-31T19:20:12Z"]}, {}),  # milliseconds, as seconds beyond the year 9999
+        ({"day": ["2021-01-31", "2021-01-31"], "time": ["", "19:20:12"]}, {}),
+        ({"day": [None, "2021-01-31"], "time": ["19:20:12", "19:20:12"]}, {}),
+        ({"day": ["2021-01-31T10:00", "2021-01-31"], "time": ["19:20:12", "19:20:12"]}, {}),
+        ({"day": ["2021-01-31"] * 2, "time": [90_000.0, 69612.0]}, {}),  # beyond midnight
+    ],
+)
+def test_a_time_of_another_form_is_named_by_its_row_or_skipped(columns: dict[str, Any], steps: dict[str, Any]) -> None:
+    if "day" in columns:
+        steps = {**steps, "time": "day", "time_of_day": "time"}
+    spec = StepsSpec(every=60, length=4, **steps)
+    columns = {**columns, "value": [1.0, 2.0]}
+    with pytest.raises(DataError, match="row 0, column"):
+        read_columns(columns, ONE, spec, from_text=False)
+    found = read_columns(columns, ONE, spec, from_text=False, skip_untimed=True)
+    assert (list(found.untimed), found.values.tolist()) == ([0], [[2.0]])
 
 
 def test_wide_and_long_form_csv_and_parquet_give_the_same_steps(tmp_path: Path) -> None:

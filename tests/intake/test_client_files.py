@@ -13,6 +13,7 @@ from table_files import write_export
 from aeops.data.client_files import ReadsClientFiles, ReadsClientTexts
 from aeops.data.sources.catalogue import load_source
 from aeops.errors import DataError
+from aeops.kinds.series_readings import read_columns
 from aeops.kinds.table_rows import dataset_rows
 
 
@@ -112,3 +113,29 @@ def test_a_workbook_that_is_cut_is_refused_by_name(project: NewProject, tmp_path
     file.write_bytes(file.read_bytes()[:900])
     with pytest.raises(DataError, match=r"rows\.xlsx: no readable workbook"):
         client_rows(project, "rows", file)
+
+
+@pytest.mark.parametrize("clock", ["epoch", "two columns"])
+def test_readings_to_be_scored_have_the_times_of_the_recipe(project: NewProject, tmp_path: Path, clock: str) -> None:
+    times = pd.Timestamp("2026-01-20") + pd.to_timedelta(np.arange(400) * 60, unit="s")
+    rows = pd.DataFrame({"level": np.sin(np.arange(400) / 9)})
+    if clock == "epoch":
+        rows["ts"] = (times - pd.Timestamp(0)) // pd.Timedelta("1ms")
+    else:
+        rows["day"], rows["clock"] = times.strftime("%d.%m.%Y"), times.strftime("%H:%M")
+    rows.to_csv(tmp_path / "tank.csv", index=False, sep=";", decimal=",")
+    assert project.new("tank", tmp_path / "tank.csv", "--yes")[0] == 0
+    recipe = project.recipe("tank")
+    source, steps = load_source("series"), recipe.fit.input.steps
+    assert isinstance(source, ReadsClientFiles)
+    assert steps is not None
+    rows.to_parquet(tmp_path / "tank.parquet")
+    for name in ("tank.csv", "tank.parquet"):
+        found = source.client_columns(recipe, tmp_path / name)
+        assert found is not None
+        read = read_columns(found.columns, recipe.fit.input.channels, steps, found.from_text)
+        assert read.times.tolist() == [time.timestamp() for time in times]
+    if clock == "two columns":  # the standard form, which the inbox and the service take
+        standard = {"day": times.strftime("%Y-%m-%d"), "clock": times.strftime("%H:%M:%S"), "level": rows["level"]}
+        read = read_columns(standard, recipe.fit.input.channels, steps, from_text=False)
+        assert read.times.tolist() == [time.timestamp() for time in times]

@@ -9,6 +9,7 @@ from data_project import accept_unjudged, shared_data
 from intake_project import NewProject
 
 from ae_models.spec import KnnScoreSpec, LocalHullScoreSpec, single_scores
+from aeops.errors import DataError
 from aeops.evaluation.before_training import require_enough_samples
 from aeops.recipe.sources import SeriesSource
 from aeops.stages.ingest import ingest
@@ -104,8 +105,8 @@ def test_gaps_repeats_and_steps_back_are_said_and_read(project: NewProject, tmp_
     order[[700, 701]] = order[[701, 700]]
     code, printed, errors = project.new("gaps", write(frame.iloc[order], tmp_path / "gaps.csv"))
     assert code == 0, errors
-    assert "1 gaps are longer than 1.5 steps" in printed
-    assert "time: 1 steps back, 1 repeated: readings are put in order" in printed
+    assert "1 gap is longer than 1.5 steps" in printed
+    assert "time: 1 step back, 1 repeated: readings are put in order" in printed
     assert len(project.samples("gaps").array) == 3000 - 100
 
 
@@ -161,7 +162,7 @@ def test_a_real_series_is_taken_in(project: NewProject) -> None:
     path = shared_data("timeseries/nab/realKnownCause/machine_temperature_system_failure.csv.gz")
     code, printed, errors = project.new("temperature", path)
     assert code == 0, errors
-    assert "series: 22,695 readings of 1 channels" in printed
+    assert "series: 22,695 readings of 1 channel," in printed
     assert "every 300 s, 2013-12-02 21:15 to 2014-02-19 15:25 UTC" in printed
     assert project.samples("temperature").array["value"].max() == pytest.approx(108.51, abs=0.01)
 
@@ -250,18 +251,110 @@ def test_rows_that_share_their_times_are_no_series_of_their_means(project: NewPr
     assert steps.machine == "Maschine"
 
 
-def test_a_time_that_is_none_among_others_leaves_a_table(project: NewProject, tmp_path: Path) -> None:
+def test_a_few_times_that_are_none_are_set_aside_by_row_and_the_others_are_a_series(project: NewProject, tmp_path: Path) -> None:
     rows = readings(600).astype({"time": str})
-    rows.loc[9, "time"] = "yesterday"
+    rows.loc[9, "time"], rows.loc[20, "time"] = "yesterday", ""
     path = write(rows, tmp_path / "orders.csv")
-    code, printed, errors = project.new("orders", path, "--yes")
+    code, printed, errors = project.new("orders", path, "--yes", "--readings", "yes")
     assert (code, errors) == (0, "")
-    assert "table: 600 rows" in printed
-    assert "Row 9, column time: expected a time stamp such as" in printed
-    assert "got 'yesterday'" in printed
-    code, _, errors = project.new("series", path, "--yes", "--readings", "yes")
-    assert code == 3
-    assert "got 'yesterday'" in errors
+    assert "2 rows without a time will be set aside: column time: expected a time stamp such as" in printed
+    samples = project.samples("orders")
+    assert list(samples.set_aside) == ["row 10", "row 21"]
+    assert "got 'yesterday'" in samples.set_aside["row 10"]
+    assert len(samples.array) == 600  # both gaps are filled
+
+
+def test_a_file_without_any_time_is_refused(project: NewProject, tmp_path: Path) -> None:
+    path = write(readings(600), tmp_path / "orders.csv")
+    assert project.new("orders", path, "--yes", "--readings", "yes")[0] == 0
+    write(readings(600).assign(time="soon"), path)
+    with pytest.raises(DataError, match=r"row 0, column time: .*got 'soon' \(and in 599 other rows\)"):
+        project.samples("orders")
+
+
+@pytest.mark.parametrize(("unit", "per_second"), [("s", 1), ("ms", 1e3), ("us", 1e6), ("ns", 1e9)])
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_numbers_since_1970_are_times_of_their_unit(
+    project: NewProject, tmp_path: Path, unit: str, per_second: float, suffix: str
+) -> None:
+    rows = readings(600).drop(columns=["machine", "state"])
+    seconds = (rows.pop("time") - pd.Timestamp(0)).dt.total_seconds()
+    rows.insert(0, "ts", (seconds * per_second).astype("int64"))
+    path = write(rows, tmp_path / f"epochs{suffix}")
+    code, printed, errors = project.new("epochs", path, "--yes")
+    assert (code, errors) == (0, ""), errors
+    assert f"column ts, {unit} since 1970: every 60 s, 2026-01-01 00:00 to 2026-01-01 09:59 UTC" in printed
+    recipe = project.recipe("epochs")
+    assert recipe.fit.input.steps is not None
+    assert (recipe.fit.input.steps.time, recipe.fit.input.steps.time_unit) == ("ts", unit)
+    assert [channel.name for channel in recipe.fit.input.channels] == ["current", "power"]
+    samples = project.samples("epochs")
+    assert samples.ids is not None
+    assert (samples.ids[0], samples.ids[-1]) == ("2026-01-01T00:00:00Z", "2026-01-01T09:59:00Z")
+    wrong = (1_767_225_600, 1_767_225_600 * 1e6, -1.0, -8_520_336_000 * per_second, 10_413_792_000 * per_second, np.nan)
+    if unit == "s":
+        wrong = wrong[1:]
+    rows["ts"] = rows["ts"].astype(float)
+    rows.loc[range(10, 10 + len(wrong)), "ts"] = wrong
+    write(rows, path)
+    samples = project.samples("epochs")  # another unit, below 1971, the years 1700 and 2300, none
+    expected = {f"row {11 + place}" for place in range(len(wrong))}
+    if unit == "us":
+        expected.discard("row 12")  # the second value is of this very unit
+    assert set(samples.set_aside) == expected
+    assert f"expected {unit} since 1970, of the years 1971 to 2261" in samples.set_aside["row 11"]
+
+
+def test_seconds_with_decimals_are_times_and_those_of_a_counter_are_none(project: NewProject, tmp_path: Path) -> None:
+    rows = readings(600).drop(columns=["machine", "state"])
+    seconds = (rows.pop("time") - pd.Timestamp(0)).dt.total_seconds()
+    rows["eventTime"] = seconds + 0.25
+    assert project.new("decimals", write(rows, tmp_path / "decimals.csv"), "--yes")[0] == 0
+    samples = project.samples("decimals")
+    assert samples.ids is not None
+    assert samples.ids[0] == "2026-01-01T00:00:00.250000Z"
+    rows["eventTime"] = seconds - 1_767_225_600  # since the start, which says nothing of a date
+    assert project.new("counter", write(rows, tmp_path / "counter.csv"), "--yes")[0] == 0
+    assert project.recipe("counter").fit.input.kind == "table"
+
+
+@pytest.mark.parametrize(
+    ("suffix", "day_format", "clock_format", "time_format"),
+    [
+        (".csv", "%Y-%m-%d", "%H:%M:%S", None),
+        (".csv", "%d.%m.%Y", "%H:%M", "%d.%m.%Y %H:%M"),
+        (".csv", "%m/%d/%Y", "%I:%M:%S %p", "%m/%d/%Y %I:%M:%S %p"),
+        (".parquet", "", "", None),
+    ],
+)
+def test_a_date_and_a_time_of_day_in_two_columns_are_one_time(
+    project: NewProject, tmp_path: Path, suffix: str, day_format: str, clock_format: str, time_format: str | None
+) -> None:
+    rows = readings(1500, seconds=120).drop(columns=["machine", "state"])
+    times = rows.pop("time") + pd.Timedelta(days=20)  # so that no month is meant
+    rows["day"] = times.dt.strftime(day_format) if day_format else times.dt.date
+    rows["clock"] = times.dt.strftime(clock_format) if clock_format else times.dt.time
+    path = write(rows, tmp_path / f"split{suffix}")
+    code, printed, errors = project.new("split", path, "--yes")
+    assert (code, errors) == (0, ""), errors
+    assert "columns day and clock: every 120 s, 2026-01-21 00:00 to 2026-01-23 01:58 UTC" in printed
+    recipe = project.recipe("split")
+    assert recipe.fit.input.steps is not None
+    assert recipe.fit.input.steps.time_columns == ("day", "clock")
+    assert recipe.data.source.time_format == time_format
+    samples = project.samples("split")
+    assert samples.ids is not None
+    assert samples.ids[-1] == "2026-01-23T01:58:00Z"
+    rows = rows.astype({"day": object, "clock": object})
+    rows.loc[10, "clock"], rows.loc[20, "day"] = None, None
+    write(rows, path)
+    assert set(project.samples("split").set_aside) == {"row 11", "row 21"}
+    write(rows.assign(clock=None), path)
+    with pytest.raises(DataError, match="columns day and clock: expected a date such as"):
+        project.samples("split")
+    write(rows.drop(columns="clock"), path)
+    with pytest.raises(DataError, match="with the column clock"):
+        project.samples("split")
 
 
 def test_fields_of_a_struct_are_channels(project: NewProject, tmp_path: Path) -> None:

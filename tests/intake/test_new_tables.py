@@ -289,7 +289,7 @@ def test_rows_in_the_order_of_time_are_said_to_be_a_series(project: NewProject, 
     parts.loc[100, "made"] = parts.loc[50, "made"]
     parts.to_csv(tmp_path / "log.csv", index=False)
     _, printed, _ = project.new("log", tmp_path / "log.csv", "--yes")
-    assert "made orders the rows in time (1 steps back, 1 repeated): they may be a series" in printed
+    assert "made orders the rows in time (1 step back, 1 repeated): they may be a series" in printed
     assert "made" not in [column.name for column in project.recipe("log").fit.input.columns]
 
 

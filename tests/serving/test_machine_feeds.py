@@ -63,6 +63,36 @@ def test_readings_sent_one_by_one_score_as_the_windows_of_the_whole_series(clien
     assert [one["is_anomaly"] for one in got] == expected["is_anomaly"].tolist()
 
 
+@pytest.mark.parametrize("form", ["milliseconds", "two columns"])
+def test_times_have_the_form_of_the_recipe_in_each_request(
+    detector: Detector, tmp_path: Path, form: str, client: TestClient
+) -> None:
+    changes = {"time_unit": "ms"} if form == "milliseconds" else {"time": "day", "time_of_day": "clock"}
+    other = TestClient(detector_app(Detector(fit_bundle(tmp_path, **changes)), "press", "3", RequestLimits()))
+    inputs = rows(0, LENGTH + 2)
+    changed = []
+    for row in inputs:
+        time = pd.Timestamp(row["time"])
+        if form == "milliseconds":
+            changed.append({**row, "time": int(time.timestamp() * 1000)})
+        else:
+            values = {"temperature": row["temperature"], "pressure": row["pressure"]}
+            changed.append({**values, "day": str(time.date()), "clock": str(time.time())})
+    expected = send(client, inputs)
+    assert send(other, changed)["predictions"] == expected["predictions"]
+    with_machine = [{**row, "machine": "press-1"} for row in changed]
+    reply = other.post("/score", json={"inputs": with_machine})
+    assert reply.status_code == 200, reply.text
+    assert reply.json()["predictions"][-1]["time"] == expected["predictions"][-1]["time"]
+    csv = pd.DataFrame(with_machine).to_csv(index=False)
+    reply = other.post("/score", content=csv, headers={"content-type": "text/csv"})
+    assert reply.status_code == 200, reply.text
+    wrong = {"time": 1_767_225_600} if form == "milliseconds" else {"clock": ""}
+    reply = other.post("/score", json={"machine": "press-1", "readings": [{**changed[-1], **wrong}]})
+    assert reply.status_code == 422
+    assert "ms since 1970" in reply.text or "columns day and clock" in reply.text
+
+
 def test_several_readings_at_once_give_the_same_as_one_by_one(client: TestClient) -> None:
     whole = send(client, rows(0, 40), "press-1")["predictions"]
     parts: list[Any] = []

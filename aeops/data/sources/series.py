@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ae_models.spec import InputSpec
     from aeops.data.sources.client_columns import ClientColumns
     from aeops.data.sources.samples import SourceSamples
+    from aeops.data.sources.table_columns import TableColumns
     from aeops.kinds.series_grid import Steps
     from aeops.kinds.series_readings import Readings
     from aeops.recipe.table_sources import TextFormat
@@ -60,13 +61,16 @@ class SeriesReader:
         spec, files = recipe.fit.input, self.files(recipe, project)
         assert spec.steps is not None, "the recipe reader requires steps"
         try:
-            columns, from_text, problems = read_reading_columns(files["readings"], source, spec)
-            readings = read_columns(columns, spec.channels, spec.steps, from_text, source.labels)
+            rows = read_reading_columns(files["readings"], source, spec)
+            readings = read_columns(rows.columns, spec.channels, spec.steps, rows.from_text, source.labels, skip_untimed=True)
             steps = to_steps(readings, spec.steps, *_reading_labels(readings, recipe))
         except DataError as error:
             message = str(error) if source.path in str(error) else f"{source.path}: {error}"
             raise DataError(f"{message}: {repair_hint(recipe)}") from error
         require_source_rows(len(steps.times), recipe, source.path)
+        problems = dict(rows.set_aside)
+        for row, reason in readings.untimed.items():
+            problems[rows.row_name(row)] = reason
         import numpy as np
 
         statistics = {
@@ -111,7 +115,7 @@ class SeriesReader:
             return ClientColumns(_plain_columns(columns, None, source, recipe.fit.input), from_text)
         spec = recipe.fit.input
         assert spec.steps is not None, "the recipe reader requires steps"
-        needed = {spec.steps.time, *names_of(spec.channels), CHANNEL_COLUMN, VALUE_COLUMN}
+        needed = {*spec.steps.time_columns, *names_of(spec.channels), CHANNEL_COLUMN, VALUE_COLUMN}
         columns, dialect = read_client_text(path, source.text, needed)
         return ClientColumns(_plain_columns(columns, dialect, source, spec), True)
 
@@ -119,14 +123,17 @@ class SeriesReader:
 SOURCE = SeriesReader()
 
 
-def read_reading_columns(path: Path, source: SeriesSource, spec: "InputSpec") -> tuple[dict[str, Any], bool, dict[str, str]]:
-    """Return the columns of a file of readings, whether all are texts, and its rows of another length with their reasons.
+def read_reading_columns(path: Path, source: SeriesSource, spec: "InputSpec") -> "TableColumns":
+    """Return the columns of a file of readings; its rows of another length are set aside.
 
-    Numbers have a point, and times are in ISO 8601.
+    Numbers have a point, and times are in ISO 8601 or numbers.
 
     Raises:
         DataError: it cannot be read.
     """
+    import numpy as np
+
+    from aeops.data.sources.table_columns import TableColumns, whole
     from aeops.data.sources.table_text import read_text_rows
     from aeops.kinds.decoding import DecodeError, decode_errors
     from aeops.kinds.table_rows import read_columns_file
@@ -136,32 +143,32 @@ def read_reading_columns(path: Path, source: SeriesSource, spec: "InputSpec") ->
     if source.text is None:
         try:
             columns, from_text = read_columns_file(path, source.path)
-            return _plain_columns(columns, None, source, spec), from_text, {}
+            count = len(next(iter(columns.values()), ()))
+            return whole(_plain_columns(columns, None, source, spec), count, source.path, from_text)
         except DataError as error:
             if path.name.lower().endswith(PARQUET_SUFFIX):
                 raise
             refused = error
     try:  # row by row: the last one may be half written
         with decode_errors():
-            columns, _, problems = read_text_rows(path, source.text or TextFormat())
+            columns, numbers, problems = read_text_rows(path, source.text or TextFormat())
     except (DecodeError, DataError) as error:
         if refused is not None:
             raise refused from error
         reason = f"not readable as text ({error}): is it whole, and of data.source.text?"
         raise DataError(f"{source.path}: {reason}" if isinstance(error, DecodeError) else str(error)) from error
-    return _plain_columns(columns, source.text, source, spec), True, problems
+    origins = (np.zeros(len(numbers), np.int64), numbers)
+    return TableColumns(_plain_columns(columns, source.text, source, spec), True, origins, [source.path], problems)
 
 
 def _plain_columns(
     columns: dict[str, Any], dialect: "TextFormat | None", source: SeriesSource, spec: "InputSpec"
 ) -> dict[str, Any]:
     """Return columns in a dialect with numbers with a point and times in ISO 8601."""
-    from aeops.data.sources.row_values import plain_texts
-    from aeops.kinds.series_readings import VALUE_COLUMN
+    from aeops.data.sources.reading_columns import plain_readings
 
     assert spec.steps is not None, "the recipe reader requires steps"
-    dates = {} if source.time_format is None else {spec.steps.time: source.time_format}
-    return plain_texts(columns, dialect, {*names_of(spec.channels), VALUE_COLUMN}, dates)
+    return plain_readings(columns, dialect, names_of(spec.channels), spec.steps, source.time_format)
 
 
 def _reading_labels(readings: "Readings", recipe: Recipe) -> "tuple[np.ndarray | None, int]":
@@ -210,7 +217,7 @@ def _read_intervals(path: Path, source: SeriesSource, recipe: Recipe) -> list[tu
     import numpy as np
 
     from aeops.data.sources.samples import repair_hint
-    from aeops.kinds.series_readings import read_times
+    from aeops.kinds.series_times import read_times
 
     assert source.anomalies is not None, "the caller has such a file"
     assert recipe.fit.input.steps is not None, "the recipe reader requires steps"
