@@ -1,9 +1,7 @@
 """Arrays in .npy and .npz files and in the IDX files of MNIST: what they hold, and the recipe that is proposed for them."""
 
 import math
-import struct
 from collections import Counter
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,54 +9,22 @@ from typing import Any
 import numpy as np
 
 from aeops.data.sources.table_columns import whole
-from aeops.errors import DataError, UsageError
+from aeops.errors import DataError
+from aeops.intake.array_search import FoundArrays, are_rows, find_idx, find_npy, find_npz
 from aeops.intake.common_sections import data_section, gate_section, threshold_section
 from aeops.intake.image_model import evaluate_section, image_validate_section, model_sections, train_section
 from aeops.intake.image_probe import ValueRange
-from aeops.intake.proposal import Choices, Proposal, Understanding, find_name, source_path, split_labels
+from aeops.intake.proposal import Choices, Proposal, Understanding, source_path, split_labels
 from aeops.intake.recipe_text import Entry
 from aeops.intake.sizing import count_anomalies, count_normal, split_sizes
 from aeops.intake.tables import propose_rows, propose_table
 from aeops.intake.wording import format_counts
 from aeops.kinds.decoding import DecodeError, decode_errors
-from aeops.kinds.npy_bytes import map_npy
-from aeops.kinds.unpacking import read_gzip, require_archive_size
-from aeops.recipe.sources import IDX_FILES, IDX_NAMES
 from aeops.recipe.table_sources import TableSource
 
-SAMPLE_NAMES = ("x", "x_train", "images", "samples", "data", "train_x", "arr_0")
-LABEL_NAMES = ("y", "y_train", "labels", "label", "train_y", "target", "targets", "classes")
 MEASURED = 2000  # samples whose values are measured, evenly spaced
 MOST_LABELS = 100
-CHANNELS = (1, 3, 4)
 CONVERT = """python -c "import numpy as n; x = n.load('{name}'); n.save('new.npy', {expression})\""""
-
-
-@dataclass(frozen=True)
-class FoundArrays:
-    """Samples and labels of a source.
-
-    Attributes:
-        samples: (n, ...), memory-mapped where the file allows it.
-        labels: (n,), or None.
-        source: entries of data.source, without labels.
-        label_entry: the entry of data.source that names the labels, or None.
-        layout: of images: nchw, nhwc or nhw.
-        has_test: whether the source has a test part of its own.
-    """
-
-    samples: np.ndarray
-    labels: np.ndarray | None
-    source: list[Entry]
-    label_entry: Entry | None
-    layout: str
-    has_test: bool = False
-
-
-def is_idx_folder(folder: Path) -> bool:
-    """Return whether a folder holds the four IDX files of MNIST, with or without .gz."""
-    names = {file.name.removesuffix(".gz") for file in folder.iterdir()}
-    return set(IDX_NAMES) <= names
 
 
 def propose_arrays(path: Path, root: Path, dataset: str, choices: Choices) -> Proposal:
@@ -78,114 +44,18 @@ def propose_arrays(path: Path, root: Path, dataset: str, choices: Choices) -> Pr
     try:
         with decode_errors():
             if path.is_dir():
-                found = _find_idx(path, understood)
+                found = find_idx(path, understood)
             elif path.suffix.lower() == ".npy":
-                found = _find_npy(path, understood, choices, root)
+                found = find_npy(path, understood, choices, root)
             else:
-                found = _find_npz(path, understood, choices)
+                found = find_npz(path, understood, choices)
     except DecodeError as error:
         raise DataError(
             f"{path}: not readable as an array ({error}): expected a file written by numpy, without objects"
         ) from error
-    if found.samples.dtype.names is not None or found.samples.ndim == 2:
+    if are_rows(found.samples):
         return _propose_rows(found, understood, path, root, dataset, choices)
     return _propose_images(found, understood, path, dataset, choices)
-
-
-def _find_npy(path: Path, understood: Understanding, choices: Choices, root: Path) -> FoundArrays:
-    samples = _load(path)
-    labels_path = None
-    if choices.labels not in (None, "none"):
-        labels_path = Path(str(choices.labels)).expanduser()
-        if not labels_path.is_file():
-            raise UsageError(f"--labels {choices.labels}: expected a .npy file with one label a sample")
-    elif choices.labels is None:
-        labels_path = _labels_beside(path)
-    labels = None if labels_path is None else _load(labels_path)
-    if labels is not None and labels.shape != samples.shape[:1]:
-        raise DataError(f"{labels_path}: expected {len(samples):,} labels, one a sample, got an array of shape {labels.shape}")
-    entry = None if labels_path is None else Entry("labels", source_path(labels_path, root, choices))
-    source = [Entry("kind", "npy"), Entry("path", understood.source)]
-    return FoundArrays(samples, labels, source, entry, "nhw" if samples.ndim == 3 else _layout(samples.shape))
-
-
-def _load(path: Path) -> np.ndarray:
-    """Return an array; one of named fields is read by numpy itself, which refuses pickled objects."""
-    try:
-        return map_npy(path)
-    except DecodeError:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-        if array.dtype.names is None:
-            raise
-        return np.asarray(array)
-
-
-def _labels_beside(path: Path) -> Path | None:
-    """Return the file of labels that belongs to a file of samples by its name; None without one."""
-    own_names = (f"{path.stem}_labels.npy", f"{path.stem}.labels.npy", f"{path.stem}-labels.npy")
-    for name in (*own_names, "labels.npy", "y.npy"):
-        file = path.with_name(name)
-        if file.is_file() and file != path:
-            return file
-    return None
-
-
-def _find_npz(path: Path, understood: Understanding, choices: Choices) -> FoundArrays:
-    require_archive_size(path, str(path))
-    with np.load(path, allow_pickle=False) as archive:
-        arrays = dict(archive)
-    understood.facts.append(("arrays", ", ".join(f"{name} {array.shape} {array.dtype}" for name, array in arrays.items())))
-    candidates = [name for name, array in arrays.items() if array.ndim >= 2]
-    if not candidates:
-        raise DataError(f"{path}: expected an array of samples, got {', '.join(arrays) or 'none'}")
-    samples = find_name(candidates, SAMPLE_NAMES) or max(candidates, key=lambda name: arrays[name].size)
-    labels = None
-    if choices.labels not in (None, "none"):
-        if choices.labels not in arrays:
-            raise UsageError(f"--labels {choices.labels}: expected an array out of {', '.join(arrays)}")
-        labels = choices.labels
-    elif choices.labels is None:
-        fitting = []
-        for name, array in arrays.items():
-            if array.shape == arrays[samples].shape[:1] and array.dtype.kind in "biuU":
-                fitting.append(name)
-        labels = find_name(fitting, LABEL_NAMES)
-    array = arrays[samples]
-    if array.ndim == 2:
-        source = [Entry("kind", "table"), Entry("path", understood.source), Entry("samples", samples, "the array with the rows")]
-        entry = None if labels is None else Entry("labels", labels)
-        return FoundArrays(array, None if labels is None else arrays[labels], source, entry, "")
-    layout = "nhw" if array.ndim == 3 else _layout(array.shape)
-    source = [
-        Entry("kind", "npz"),
-        Entry("path", understood.source),
-        Entry("samples", {"train": samples}, "the array with the images"),
-        Entry("layout", layout, "the axes: number, channels, height, width"),
-    ]
-    entry = None if labels is None else Entry("labels", {"train": labels})
-    return FoundArrays(array, None if labels is None else arrays[labels], source, entry, layout)
-
-
-def _find_idx(folder: Path, understood: Understanding) -> FoundArrays:
-    image_file, label_file = IDX_FILES["train"]
-    images, labels = _read_idx(folder, image_file), _read_idx(folder, label_file)
-    understood.facts.append(("parts", f"IDX files: {len(images):,} images to train on, and a test part of its own"))
-    source = [Entry("kind", "idx"), Entry("folder", understood.source)]
-    return FoundArrays(images, labels, source, None, "nhw", has_test=True)
-
-
-def _read_idx(folder: Path, name: str) -> np.ndarray:
-    file = folder / name
-    if not file.is_file():
-        file = folder / f"{name}.gz"
-    content = read_gzip(file) if file.suffix == ".gz" else file.read_bytes()
-    axes = content[3]
-    shape = struct.unpack(f">{axes}I", content[4 : 4 + 4 * axes])
-    return np.frombuffer(content, np.uint8, count=math.prod(shape), offset=4 + 4 * axes).reshape(shape)
-
-
-def _layout(shape: tuple[int, ...]) -> str:
-    return "nchw" if len(shape) == 4 and shape[1] in CHANNELS else "nhwc"
 
 
 # ---------------------------------------------------------------- rows
@@ -202,14 +72,21 @@ def _propose_rows(
     columns: dict[str, Any] = {}
     for place in range(width):
         columns[f"c{place}"] = np.array(found.samples[:, place], np.float64)
-    label_name = None
+    label_name = group_name = None
     if found.labels is not None and found.label_entry is not None:
         label_name = str(found.label_entry.value)
-        columns[label_name] = found.labels.astype(str) if found.labels.dtype.kind == "U" else found.labels.astype(np.float64)
+        columns[label_name] = _column_cells(found.labels)
+    if found.groups is not None and found.group_entry is not None:
+        group_name = str(found.group_entry.value)
+        columns[group_name] = _column_cells(found.groups)
     table = whole(columns, len(found.samples), path.name)
     source = TableSource(understood.source, samples=str(found.source[2].value))
-    options = Choices(labels=label_name or "none", anomalies=choices.anomalies, identity=None)
+    options = Choices(labels=label_name or "none", anomalies=choices.anomalies, identity=None, group=group_name)
     return propose_rows(table, source, understood, dataset, options, 1)
+
+
+def _column_cells(array: np.ndarray) -> np.ndarray:
+    return array.astype(str) if array.dtype.kind == "U" else array.astype(np.float64)
 
 
 # ---------------------------------------------------------------- images
@@ -243,6 +120,8 @@ def _propose_images(found: FoundArrays, understood: Understanding, path: Path, d
     source = list(found.source)
     if labels and found.label_entry is not None:
         source.append(found.label_entry)
+    if found.group_entry is not None:
+        source.append(found.group_entry)
     proposal = Proposal(understood, understood.source, f"Images of {understood.source}.")
     proposal.entries = [
         data_section(dataset, source, list(labels), anomalies, sizes),

@@ -115,7 +115,8 @@ def _is_table(path: Path) -> bool:
 
 
 def _propose_folder(folder: Path, root: Path, dataset: str, choices: Choices) -> Proposal:
-    from aeops.intake.arrays import is_idx_folder, propose_arrays
+    from aeops.intake.array_search import is_idx_folder
+    from aeops.intake.arrays import propose_arrays
 
     listing = list_images(folder)
     if not (listing.images or listing.others):

@@ -39,6 +39,7 @@ class NpySource(SourceSpec):
     input_kinds: ClassVar[tuple[str, ...]] = (*ARRAY_KINDS, TEXT)
     path: str  # the samples
     labels: str | None = None  # one whole number or name a sample
+    groups: str | None = None  # .npy file with one whole number or name a sample; those of one group share a split
 
     def check_labels(self, labels: tuple[int, ...]) -> list[str]:
         return check_both_labelled(labels, self.labels)
@@ -115,6 +116,7 @@ class NpzSource(SourceSpec):
     path: str  # of the .npz file
     samples: PartArrays  # the arrays that hold the images
     labels: PartArrays | None = None  # the arrays that hold their labels, one whole number or name an image
+    groups: PartArrays | None = None  # the arrays with the group of each image, likewise; images of one group share a split
     layout: str = bounded_field("nchw", one_of=("nchw", "nhwc", "nhw"))  # the arrays' axes: number, channels, height, width
     edges: EdgesSpec | None = None  # append the edges of each image as its last channel, to be made of the others
 
@@ -131,9 +133,11 @@ class NpzSource(SourceSpec):
         return check_both_labelled(labels, self.labels)
 
     def validation_errors(self) -> list[str]:
-        if self.labels is not None and (self.labels.test is None) != (self.samples.test is None):
-            return ["samples and labels differ in their key test: both need it, or neither"]
-        return []
+        errors = []
+        for key, arrays in (("labels", self.labels), ("groups", self.groups)):
+            if arrays is not None and (arrays.test is None) != (self.samples.test is None):
+                errors.append(f"samples and {key} differ in their key test: both need it, or neither")
+        return errors
 
 
 @dataclass(frozen=True)

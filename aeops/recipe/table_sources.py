@@ -81,7 +81,7 @@ class TableSource(SourceSpec):
     # http(s)://, or SQLAlchemy's of a database, without a password.
     path: str
     labels: str | None = None  # the column, or the array of an .npz file, with one whole number or name a row
-    group: str | None = None  # the column whose equal values share a split
+    group: str | None = None  # the column, or the array of an .npz file, whose equal values share a split
     samples: str = "X"  # the array of an .npz file that holds the rows
     id: str | None = None  # the column with the id that each row keeps; of two rows with one id the later one counts
     table: str | None = None  # the sheet of a workbook, or the table of a database; none: the only one
@@ -129,8 +129,6 @@ class TableSource(SourceSpec):
         if kind is None and not is_address(self.path) and "." in self.path.rpartition("/")[2] and not self.path.endswith("/"):
             expected = "a .csv, .tsv or .txt (.gz, .zip), .parquet, .feather, .arrow, .xlsx, .sqlite, .npy or .npz file"
             errors.append(f"path: expected {expected}, or a folder of such files, got {self.path!r}")
-        if self.group is not None and self.is_archive:
-            errors.append("group is of files with named columns, and path is an .npz file: leave it out")
         if self.id is not None and self.is_archive:
             errors.append("id is of files with named columns, and path is an .npz file: leave it out")
         if self.query is not None and self.table is not None:

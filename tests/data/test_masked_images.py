@@ -90,7 +90,7 @@ def test_masks_of_another_file_are_refused(parts: Room, arrays: dict[str, np.nda
         ({"masks": np.zeros((300, 8, 12), np.uint8)}, "a mask for each image"),
         ({"masks": np.zeros((300, 12, 8))}, "expected whole numbers"),
         ({"images": np.zeros((300, 8, 12), np.uint8)}, r"expected shape \(n, 12, 8, 1\) or \(n, 12, 8\)"),
-        ({"part": np.zeros(299, np.int16)}, "one whole number or name for each of 300 images"),
+        ({"part": np.zeros(299, np.int16)}, "one whole number or name for each of 300 samples"),
         ({"labels": np.zeros(299, np.uint8)}, "expected 300 labels"),
     ],
     ids=["fewer masks", "turned masks", "masks of fractions", "turned images", "fewer groups", "fewer labels"],

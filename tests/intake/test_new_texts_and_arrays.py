@@ -9,6 +9,8 @@ import pytest
 from data_project import shared_data
 from intake_project import NewProject
 
+from aeops.errors import DataError
+
 TOPICS = {
     "sport": "the team won the match after a late goal in the second half",
     "money": "the bank raised its rates and the shares of the company fell",
@@ -155,6 +157,52 @@ def test_arrays_of_an_npz_file_and_their_layout_are_found(project: NewProject, t
     labels = project.samples("rows").labels
     assert labels is not None
     assert labels.sum() == 30
+
+
+@pytest.mark.parametrize("shape", ["images", "rows"])
+def test_groups_of_an_npz_file_share_a_split_and_times_are_named(project: NewProject, tmp_path: Path, shape: str) -> None:
+    groups = np.repeat(np.arange(30), 10)
+    values = images(300) if shape == "images" else np.random.default_rng(0).normal(size=(300, 4))
+    arrays = {"X": values, "groups": groups, "t": np.arange(300), "y": np.arange(300) // 30 % 2}
+    np.savez(tmp_path / "a.npz", **arrays)
+    code, printed, errors = project.new("a", tmp_path / "a.npz", "--yes")
+    assert (code, errors) == (0, "")
+    assert "groups: 30 groups, each in one split" in printed
+    assert "t is not read: splits are drawn by content" in printed
+    found = project.samples("a").groups
+    assert found is not None
+    assert found.tolist() == [f"groups-{group}" for group in groups]
+    np.savez(tmp_path / "b.npz", **{**arrays, "groups": groups % 3})
+    code, printed, _ = project.new("b", tmp_path / "b.npz", "--yes")
+    assert "groups is not read: 3 groups of samples cannot fill the splits" in printed
+    assert project.samples("b").groups is None
+    code, _, errors = project.new("c", tmp_path / "a.npz", "--yes", "--group", "machine")
+    assert code == 2
+    assert "--group machine: expected an array out of X, groups, t, y" in errors
+    code, _, errors = project.new("c", tmp_path / "a.npz", "--yes", "--group", "X")
+    assert code == 2
+    assert "--group X: expected one whole number or name a sample" in errors
+    np.savez(tmp_path / "d.npz", **{**arrays, "y": np.arange(300) % 10 == 0})
+    code, _, errors = project.new("d", tmp_path / "d.npz", "--yes")
+    assert code == (3 if shape == "images" else 0)  # images are read row by row, and their labels are numbers or names
+    assert shape == "rows" or "write y.astype('uint8') in its place" in errors
+    np.savez(tmp_path / "a.npz", **{**arrays, "groups": groups[:7]})
+    with pytest.raises(DataError, match=r"groups.*: expected one whole number or name for each of 300 samples"):
+        project.samples("a")
+
+
+def test_groups_beside_an_npy_file_share_a_split(project: NewProject, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", images())
+    np.save(tmp_path / "x_groups.npy", np.array([f"part {place}" for place in range(15)])[np.arange(150) % 15])
+    code, _, errors = project.new("x", tmp_path / "x.npy", "--yes")
+    assert (code, errors) == (0, "")
+    found = project.samples("x").groups
+    assert found is not None
+    assert found[:2].tolist() == ["x_groups-part 0", "x_groups-part 1"]
+    np.save(tmp_path / "x_groups.npy", np.arange(3))
+    code, _, errors = project.new("y", tmp_path / "x.npy", "--yes")
+    assert code == 3
+    assert "x_groups.npy: expected 150 groups, one a sample, got an array of shape (3,)" in errors
 
 
 def test_rows_with_named_fields_are_a_table_and_pickles_are_refused(project: NewProject, tmp_path: Path) -> None:

@@ -127,21 +127,14 @@ def _find_masks(archive_path: Path, rows: int | None, recipe: Recipe) -> "Archiv
 
 def _read_groups(archive_path: Path, rows: int, recipe: Recipe) -> "np.ndarray | None":
     """Return the group of each image, str (n,); None where the recipe names no array of them."""
-    import numpy as np
-
     from aeops.data.sources.archive import find_array
-    from aeops.data.sources.samples import repair_hint
+    from aeops.data.sources.samples import source_groups
 
     source: MaskedImagesSource = recipe.data.source
     if source.groups is None:
         return None
     array = find_array(archive_path, source.path, source.groups, recipe)
-    if array.shape != (rows,) or array.dtype.kind not in "uiU":
-        raise DataError(
-            f"{array.display_name}: expected one whole number or name for each of {rows} images, got {array.shape} of "
-            f"{array.dtype}: {repair_hint(recipe)}"
-        )
-    return np.array([f"{source.groups}-{group}" for group in array.read_all()])
+    return source_groups(array.read_all(), rows, recipe, source.groups, array.display_name)
 
 
 def _shrunken_images(images: "ArchiveArray", shrink: int) -> "Iterator[np.ndarray]":

@@ -1,10 +1,11 @@
-"""Samples in one .npy file, their labels in another.
+"""Samples in one .npy file, their labels and groups in others.
 
 The samples are (n, *input.shape), or (n, h, w) where an image has one channel; uint8, float32 or float64, texts uint8.
-They are memory-mapped, so a file may be larger than memory. The labels are (n,) whole numbers. Pickled arrays are refused.
+They are memory-mapped, so a file may be larger than memory. The labels are (n,) whole numbers or names,
+and so are the groups. Pickled arrays are refused.
 """
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from aeops.data.sources.files import source_file
@@ -32,15 +33,18 @@ class NpyReader:
         paths = {"samples": source_file(recipe, project, source.path, "path")}
         if source.labels is not None:
             paths["labels"] = source_file(recipe, project, source.labels, "labels")
+        if source.groups is not None:
+            paths["groups"] = source_file(recipe, project, source.groups, "groups")
         return paths
 
     def read(self, recipe: Recipe, project: Project) -> "SourceSamples":
-        """Return the samples, memory-mapped, and their labels.
+        """Return the samples, memory-mapped, with their labels and groups.
 
         Raises:
-            DataError: a file that is no whole .npy file, or a shape, dtype or number of labels the recipe does not allow.
+            DataError: a file that is no whole .npy file, or a shape, dtype or number of labels or groups the recipe does not
+                allow.
         """
-        from aeops.data.sources.samples import SourceSamples, require_dtype, sample_shape, source_labels
+        from aeops.data.sources.samples import SourceSamples, require_dtype, sample_shape, source_groups, source_labels
 
         source: NpySource = recipe.data.source
         paths = self.files(recipe, project)
@@ -48,10 +52,14 @@ class NpyReader:
         require_dtype(array.dtype, recipe, source.path)
         shape = sample_shape(array.shape, recipe, source.path)
         array = array.reshape(shape)
-        if source.labels is None:
-            return SourceSamples(array, None, source.path)
-        labels = map_source_npy(paths["labels"], recipe, source.labels)
-        return SourceSamples(array, source_labels(labels, shape[0], recipe, source.labels, source.path), source.path)
+        labels = groups = None
+        if source.labels is not None:
+            found = map_source_npy(paths["labels"], recipe, source.labels)
+            labels = source_labels(found, shape[0], recipe, source.labels, source.path)
+        if source.groups is not None:
+            found = map_source_npy(paths["groups"], recipe, source.groups)
+            groups = source_groups(found, shape[0], recipe, PurePosixPath(source.groups).stem, source.groups)
+        return SourceSamples(array, labels, source.path, groups=groups)
 
 
 SOURCE = NpyReader()

@@ -4,7 +4,7 @@ The arrays are (n, c, h, w), (n, h, w, c) or (n, h, w), as `layout` says. The te
 are the source's own test part.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,11 +29,11 @@ class NpzReader:
         return {"samples": source_file(recipe, project, recipe.data.source.path, "path")}
 
     def read(self, recipe: Recipe, project: Project) -> "SourceSamples":
-        """Return the images with channels first, train before test, on disk; labels and parts where the recipe names them.
+        """Return the images with channels first, train before test, on disk; labels, groups and parts where the recipe has them.
 
         Raises:
-            DataError: a file that is no whole .npz file, a missing array, or a shape, dtype or number of labels the recipe
-                does not allow.
+            DataError: a file that is no whole .npz file, a missing array, or a shape, dtype or number of labels or groups the
+                recipe does not allow.
         """
         from aeops.data.sources.samples import SourceSamples, part_names, require_source_rows
         from aeops.data.sources.spool import spool_to_disk
@@ -53,7 +53,10 @@ class NpzReader:
         splits = None
         if source.own_test:
             splits = part_names(*counts)
-        return SourceSamples(images, labels, source.path, splits)
+        groups = None
+        if source.groups is not None:
+            groups = _read_npz_groups(_find_parts(archive_path, source.groups, recipe), counts, recipe)
+        return SourceSamples(images, labels, source.path, splits, groups)
 
 
 SOURCE = NpzReader()
@@ -120,3 +123,15 @@ def _read_npz_labels(label_arrays: "list[ArchiveArray]", image_arrays: "list[Arc
         rows = images.shape[0]
         labels.append(source_labels(array.read_all(), rows, recipe, array.display_name, images.display_name))
     return np.concatenate(labels)
+
+
+def _read_npz_groups(group_arrays: "list[ArchiveArray]", counts: Sequence[int], recipe: Recipe) -> "np.ndarray":
+    """Return the groups of all parts, str (n,)."""
+    import numpy as np
+
+    from aeops.data.sources.samples import source_groups
+
+    name, groups = recipe.data.source.groups.train, []
+    for array, count in zip(group_arrays, counts, strict=True):
+        groups.append(source_groups(array.read_all(), count, recipe, name, array.display_name))
+    return np.concatenate(groups)

@@ -247,3 +247,24 @@ def part_names(train: int, test: int) -> np.ndarray:
 def repair_hint(recipe: Recipe) -> str:
     """Return what to do about a source that the recipe does not allow."""
     return f"repair the source or recipes/{recipe.name}.yaml, then type ae run {recipe.name}"
+
+
+def source_groups(array: np.ndarray, count: int, recipe: Recipe, name: str, display_name: str) -> np.ndarray:
+    """Return the group of each sample, str (n,), as `NAME-GROUP`.
+
+    Args:
+        array: whole numbers or names, as they were read.
+        count: of samples.
+        recipe: the recipe whose source it is.
+        name: of the groups.
+        display_name: of the array, for messages.
+
+    Raises:
+        DataError: an array of another shape or type.
+    """
+    if array.shape != (count,) or array.dtype.kind not in "uiU":
+        raise DataError(
+            f"{display_name}: expected one whole number or name for each of {count} samples, got {array.shape} of "
+            f"{array.dtype}: {repair_hint(recipe)}"
+        )
+    return np.array([f"{name}-{group}" for group in array])

@@ -1,9 +1,9 @@
 """Rows of a table by the names of its columns: text files, Parquet, Arrow, workbooks, SQLite, or an array in an .npz file.
 
 The columns are those of input.columns; data.source.labels, group and id name further ones, and all others are ignored. In an
-.npz file the array `samples` is (n, columns), in the order of the recipe's columns, and `labels` is (n,), as ADBench has them in
-X and y. A cell that is not of its column's type sets its row aside in validation. What cannot be a row at all is set aside by
-name: a row with another number of cells, one whose id came before, one with an unknown label.
+.npz file the array `samples` is (n, columns), in the order of the recipe's columns; `labels` and `group` are (n,). A cell that
+is not of its column's type sets its row aside in validation. What cannot be a row at all is set aside by name: a row with
+another number of cells, one whose id came before, one with an unknown label.
 """
 
 from dataclasses import replace
@@ -110,18 +110,20 @@ def _read_client_table(path: Path, source: TableSource, recipe: Recipe) -> "tupl
 
 
 def _archive_samples(path: Path, recipe: Recipe) -> "SourceSamples":
-    from aeops.data.sources.samples import SourceSamples, require_source_rows, source_labels
+    from aeops.data.sources.samples import SourceSamples, require_source_rows, source_groups, source_labels
     from aeops.kinds.table_rows import dataset_rows
 
     source: TableSource = recipe.data.source
-    columns, labels = _read_archive(path, recipe)
+    columns, labels, groups = _read_archive(path, recipe)
     rows = dataset_rows(columns, recipe.fit.input.columns, from_text=False)
     require_source_rows(len(rows), recipe, source.path)
     numbers = None
     if labels is not None:
         labels = labels.astype(int) if labels.dtype.kind == "b" else labels
         numbers = source_labels(labels, len(rows), recipe, f"{source.path} ({source.labels})", source.path)
-    return SourceSamples(rows, numbers, source.path)
+    if groups is not None:
+        groups = source_groups(groups, len(rows), recipe, str(source.group), f"{source.path} ({source.group})")
+    return SourceSamples(rows, numbers, source.path, groups=groups)
 
 
 def _file_samples(files: dict[str, Path], recipe: Recipe, given_labels: NamedLabels) -> "SourceSamples":
@@ -219,8 +221,8 @@ def _row_title(table: "TableColumns", row: int, ids: list[str] | None) -> str:
     return f"{table.row_name(row)} ({ids[row]})" if ids is not None and ids[row] else table.row_name(row)
 
 
-def _read_archive(path: Path, recipe: Recipe) -> "tuple[dict[str, Any], np.ndarray | None]":
-    """Return the columns of an array in an .npz file, and its labels."""
+def _read_archive(path: Path, recipe: Recipe) -> "tuple[dict[str, Any], np.ndarray | None, np.ndarray | None]":
+    """Return the columns of an array in an .npz file, its labels and its groups."""
     import numpy as np
 
     from ae_models.names import names_not_in
@@ -230,7 +232,7 @@ def _read_archive(path: Path, recipe: Recipe) -> "tuple[dict[str, Any], np.ndarr
 
     source: TableSource = recipe.data.source
     specs = recipe.fit.input.columns
-    names = [source.samples] + ([] if source.labels is None else [source.labels])
+    names = list(filter(None, (source.samples, source.labels, source.group)))
     try:
         # Not row by row, as archives of pictures are read: tables of ADBench lie column by column, and fit.
         with decode_errors():
@@ -240,14 +242,14 @@ def _read_archive(path: Path, recipe: Recipe) -> "tuple[dict[str, Any], np.ndarr
             if missing:
                 found = ", ".join(archive.files)
                 raise DataError(f"{source.path}: no array {', '.join(missing)}; {found} are there: {repair_hint(recipe)}")
-            arrays = [archive[name] for name in names]
+            arrays = {name: archive[name] for name in names}
     except DecodeError as error:
         raise DataError(f"{source.path}: not readable as .npz ({error}): {repair_hint(recipe)}") from error
-    values = arrays[0]
+    values = arrays[source.samples]
     if values.ndim != 2 or values.shape[1] != len(specs) or values.dtype.kind not in "iuf":
         raise DataError(
             f"{source.path}: {source.samples}: expected numbers (n, {len(specs)}), a column for each of input.columns, got "
             f"{values.dtype} of shape {values.shape}: {repair_hint(recipe)}"
         )
     columns = {spec.name: values[:, index] for index, spec in enumerate(specs)}
-    return columns, arrays[1] if source.labels is not None else None
+    return columns, arrays.get(str(source.labels)), arrays.get(str(source.group))
