@@ -120,7 +120,8 @@ def observed_text(entry: Mapping[str, Any]) -> str:
     if "min" in values:
         return f"{values['min']:.4g} to {values['max']:.4g}"
     if "values" in values:
-        return FLAG_TEXTS.get(tuple(values["values"])) or shorten_list(values["values"])
+        found = FLAG_TEXTS.get(tuple(values["values"]))
+        return found or shorten_list(list(filter(None, values["values"])))  # an empty one says that nothing was found
     if "distinct" in values:
         return f"{values['distinct']:,} different ones"
     value = entry["observed"].get("value")

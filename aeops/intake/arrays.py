@@ -13,7 +13,7 @@ from aeops.errors import DataError
 from aeops.intake.array_search import FoundArrays, are_rows, find_idx, find_npy, find_npz
 from aeops.intake.common_sections import data_section, gate_section, threshold_section
 from aeops.intake.image_model import evaluate_section, image_validate_section, model_sections, train_section
-from aeops.intake.image_probe import ValueRange
+from aeops.intake.image_probe import ValueRange, require_different
 from aeops.intake.proposal import Choices, Proposal, Understanding, source_path, split_labels
 from aeops.intake.recipe_text import Entry
 from aeops.intake.sizing import count_anomalies, count_normal, split_sizes
@@ -103,6 +103,8 @@ def _propose_images(found: FoundArrays, understood: Understanding, path: Path, d
     places = np.unique(np.linspace(0, len(samples) - 1, min(MEASURED, len(samples))).astype(int))
     measured = np.asarray(samples[places], np.float64)
     low, high = _value_range(measured, samples.dtype)
+    values = _measure(measured, low, high)
+    require_different(values, str(path))
     labels = _label_counts(found.labels)
     anomalies = split_labels(list(labels), choices, understood) if len(labels) > 1 else ()
     understood.count = len(samples)
@@ -125,7 +127,7 @@ def _propose_images(found: FoundArrays, understood: Understanding, path: Path, d
     proposal = Proposal(understood, understood.source, f"Images of {understood.source}.")
     proposal.entries = [
         data_section(dataset, source, list(labels), anomalies, sizes),
-        image_validate_section(len(samples), _measure(measured, low, high), bad / len(measured)),
+        image_validate_section(len(samples), values, bad / len(measured)),
         Entry(
             "input", {"kind": "image", "shape": list(shape), "low": low, "high": high}, "channels, height, width, as in the file"
         ),
@@ -208,6 +210,6 @@ def _measure(measured: np.ndarray, low: float, high: float) -> ValueRange:
     stds = flat.std(axis=1)
     shown = stds[stds > 0] if (stds > 0).any() else stds
     means = flat.mean(axis=1)
-    return ValueRange(
-        (float(means.min()), float(means.max())), (float(shown.min()), float(shown.max())), int((stds == 0).sum()), 0
-    )
+    different = {sample.tobytes() for sample in flat[stds > 0]}
+    extremes = (float(means.min()), float(means.max())), (float(shown.min()), float(shown.max()))
+    return ValueRange(*extremes, int((stds == 0).sum()), 0, len(flat), len(different))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 PROBED_FILES = 2000  # whose headers are read, evenly spaced
 MEASURED_FILES = 300  # that are decoded at the proposed size
+LEAST_DIFFERENT = 10  # pictures that have to differ: copies share a split, and each of the four needs some
 GREY_MODES = ("1", "L", "LA", "La", *DEEP_MODES)
 ALPHA_MODES = ("LA", "La", "PA", "RGBA", "RGBa")
 
@@ -108,17 +109,40 @@ def _probe_one(probe: ImageProbe, name: str, image: "Image.Image") -> None:
 
 @dataclass(frozen=True)
 class ValueRange:
-    """Statistics of samples scaled to [0, 1]: the smallest and the largest of their means and deviations."""
+    """Statistics of samples scaled to [0, 1].
+
+    Attributes:
+        means, stds: the smallest and the largest of their means and deviations.
+        blank: samples of a single colour.
+        copies: samples that equal an earlier one, as far as they were compared.
+        count: samples that were measured.
+        different: of those with more than a single colour.
+    """
 
     means: tuple[float, float]
     stds: tuple[float, float]
     blank: int
     copies: int
+    count: int
+    different: int
+
+
+def require_different(values: ValueRange, name: str) -> None:
+    """Raise DataError where measured images are so alike that there is nothing to learn, and nothing to test a model on."""
+    if values.count < LEAST_DIFFERENT or values.different >= LEAST_DIFFERENT:
+        return  # too few images are refused by their number
+    reason = f"only {values.different} of {values.count:,} images that were measured differ from each other"
+    if values.blank == values.count:
+        reason = f"all {values.count:,} images that were measured show a single colour"
+    raise DataError(
+        f"{name}: {reason}: no model can be judged by them, as training and test need {LEAST_DIFFERENT} different ones or more: "
+        "were they exported as they should be?"
+    )
 
 
 def measure_images(folder: Path, names: Sequence[str], rules: object) -> ValueRange:
     """Decode some of the files by the proposed rules, and measure them as validation does."""
-    means, stds, seen = [], [], Counter[bytes]()
+    means, stds, seen, different = [], [], Counter[bytes](), set[bytes]()
     for name in evenly_spaced(names, MEASURED_FILES):
         try:
             content = read_file_content(folder / name, MAX_IMAGE_BYTES)
@@ -129,8 +153,11 @@ def measure_images(folder: Path, names: Sequence[str], rules: object) -> ValueRa
             means.append(float(sample.mean()))
             stds.append(float(sample.std()))
             seen[sample.tobytes()] += 1
+            if stds[-1]:
+                different.add(sample.tobytes())
     blank = stds.count(0)
     copies = seen.total() - len(seen)
     if not means:
-        return ValueRange((0.0, 1.0), (0.0, 0.5), 0, 0)
-    return ValueRange((min(means), max(means)), (min(filter(None, stds), default=0.0), max(stds)), blank, copies)
+        return ValueRange((0.0, 1.0), (0.0, 0.5), 0, 0, 0, 0)
+    shown = (min(filter(None, stds), default=0.0), max(stds))
+    return ValueRange((min(means), max(means)), shown, blank, copies, len(stds), len(different))

@@ -13,11 +13,11 @@ from aeops.errors import DataError
 from aeops.intake.common_sections import data_section, gate_section, threshold_section
 from aeops.intake.image_labels import ImageLayout, find_layout, find_masks_folder
 from aeops.intake.image_model import evaluate_section, image_validate_section, model_sections, train_section
-from aeops.intake.image_probe import ImageProbe, ValueRange, measure_images, probe_images
+from aeops.intake.image_probe import ImageProbe, ValueRange, measure_images, probe_images, require_different
 from aeops.intake.proposal import Choices, Proposal, Understanding, source_path, split_labels
 from aeops.intake.recipe_text import Entry
 from aeops.intake.sizing import count_anomalies, count_normal, fitting_side, split_sizes
-from aeops.intake.wording import format_counts, format_reasons
+from aeops.intake.wording import count_of, format_counts, format_reasons
 
 KEPT_SIDE = 64  # pixels; larger images are shrunk to it, as a first model trains in minutes then
 SIDE_MULTIPLE = 8
@@ -63,6 +63,7 @@ def propose_images(folder: Path, root: Path, dataset: str, choices: Choices) -> 
     layout = find_layout(folder, listing, masks, choices, understood)
     rules = _image_rules(probe, choices)
     values = measure_images(folder, probe.names, rules)
+    require_different(values, str(folder))
     _describe(understood, folder, listing, probe, layout, rules, values)
     anomalies = split_labels(list(layout.counts), choices, understood) if len(layout.counts) > 1 else ()
     return _recipe(understood, listing, probe, layout, rules, values, anomalies, dataset)
@@ -147,13 +148,19 @@ def _describe(
 def _oddities(listing: ImageFolder, probe: ImageProbe, layout: ImageLayout, rules: ImageRules, values: ValueRange) -> list[str]:
     lines = []
     if listing.others:
-        lines.append(f"{len(listing.others):,} files are no images by their names, and left out: {_names(listing.others)}")
+        count = len(listing.others)
+        are = "is no image by its name" if count == 1 else "are no images by their names"
+        lines.append(f"{count_of(count, 'file')} {are}, and left out: {_names(listing.others)}")
     if listing.problems:
         lines.append(f"{len(listing.problems):,} left out: {_some(listing.problems)}")
     if probe.problems:
         lines.append(f"{len(probe.problems):,} cannot be read, and will be set aside: {_some(probe.problems)}")
     if probe.frames:
-        lines.append(f"{len(probe.frames):,} have several pages or frames; of each the first is read: {_names(probe.frames)}")
+        have = "has" if len(probe.frames) == 1 else "have"
+        lines.append(
+            f"{count_of(len(probe.frames), 'file')} {have} several pages or frames, of which the first is read (frames: each in "
+            f"the recipe makes a sample of each): {_names(probe.frames)}"
+        )
     if probe.turned:
         lines.append(f"{probe.turned:,} are turned upright by their EXIF orientation")
     if probe.transparent:

@@ -88,7 +88,10 @@ def count_frames(image: "Image.Image") -> int:
 def require_one_image(image: "Image.Image", description: str) -> None:
     """Raise DataError where a file has several pages or frames."""
     if (count := count_frames(image)) > 1:
-        raise DataError(f"{description}: expected one image, got {count} pages or frames: save each as a file of its own")
+        reason = f"expected one image, got {count} pages or frames"
+        raise DataError(
+            f"{description}: {reason}: save each as a file of its own, or set input.frames to each (a sample of each) or first"
+        )
 
 
 def require_eight_bits(image: "Image.Image", description: str) -> None:

@@ -14,7 +14,7 @@ from data_project import CHECKOUT, Room, make_room
 from forked import Fork
 
 from aeops.cli.main import main
-from aeops.cli.suite import describe_suite, pick_lines
+from aeops.cli.suite import describe_suite, observed_text, pick_lines
 from aeops.data.judgements import RELEASE, Judgement, resolve
 from aeops.data.suite import CONSEQUENCES, require_known_severities, static_checks
 from aeops.data.widening import Widening, plan_widenings, round_outward
@@ -91,6 +91,11 @@ def test_the_suite_stands_in_words_with_what_was_observed(judged: Room, capsys: 
     assert lines["across_splits"]["observed"] == "never"
     assert lines["label"]["observed"] == "0 to 9"
     assert lines["rows"]["broken"] is None
+
+
+def test_an_observed_value_of_nothing_is_left_out() -> None:
+    assert observed_text({"range": {"values": ["", "kWh: 'abc'"]}}) == "kWh: 'abc'"
+    assert observed_text({"range": {"values": [""]}}) == ""
 
 
 def test_of_hundreds_of_expectations_those_that_are_broken_are_printed_and_some_others() -> None:

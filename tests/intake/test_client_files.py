@@ -103,7 +103,7 @@ def test_lines_of_json_are_texts_by_their_ids(project: NewProject, tmp_path: Pat
     assert found is not None
     assert list(found.names) == ["n3", "n4"]
     assert found.values.tolist()[0] == "request 3 was served in 3 ms"
-    assert found.refused == {"line 2": "no JSON: {", "line 3": "no text: it is empty"}
+    assert found.refused == {"line 2": "no JSON: {", "line 3 (n9)": "no text: it is empty"}
 
 
 def test_a_workbook_that_is_cut_is_refused_by_name(project: NewProject, tmp_path: Path) -> None:

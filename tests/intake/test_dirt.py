@@ -189,7 +189,7 @@ SERIES_DIRT = {
     "bad encoding": Dirt(replace_bytes(b"normal", b"norm\xe4l"), refused="series.csv.*UnicodeDecodeError"),
     "duplicate ids": Dirt(line(50, "2026-01-01 00:48:00,0.5,normal")),
     "clock backwards": Dirt(swapped),
-    "a time that is none": Dirt(line(50, "yesterday,0.5,normal"), refused="series.csv: row 49, column time: expected"),
+    "a time that is none": Dirt(line(50, "yesterday,0.5,normal"), {"row 50": "column time: expected a time stamp"}),
     "a time far away": Dirt(line(50, "9026-01-01 00:48:00,0.5,normal"), refused="series.csv.*steps"),
     "unknown label": Dirt(line(50, "2026-01-01 00:49:00,0.5,odd"), refused="series.csv .state.: expected the labels .* got odd"),
 }
@@ -210,13 +210,15 @@ JSONL_DIRT = {
         {"line 121": "no text: the line has more than 20,000 bytes"},
         limits=((texts, "MAX_LINE_BYTES"),),
     ),
-    "shifted column": Dirt(added(article(500).replace(b'"body"', b'"title"')), {"line 121": "no object with the key body"}),
-    "mixed types": Dirt(added(article(500, body=["a", "b"])), {"line 121": 'no text: body holds ["a", "b"]'}),
+    "shifted column": Dirt(
+        added(article(500).replace(b'"body"', b'"title"')), {"line 121 (u500)": "no object with the key body"}
+    ),
+    "mixed types": Dirt(added(article(500, body=["a", "b"])), {"line 121 (u500)": 'no text: body holds ["a", "b"]'}),
     "bad encoding": Dirt(added(article(500).replace(b"team", b"te\xe4m")), {"line 121": "no UTF-8: byte "}),
-    "duplicate ids": Dirt(added(article(0, body="another one, which is long enough")), {"line 1": "its id stands again"}),
-    "unknown label": Dirt(added(article(500, topic="weather")), {"line 121": "unknown label 'weather'"}),
-    "no label": Dirt(added(article(500, topic=None)), {"line 121": "no label"}),
-    "empty": Dirt(added(article(500, body="  ")), {"line 121": "no text: it is empty"}),
+    "duplicate ids": Dirt(added(article(0, body="another one, which is long enough")), {"line 1 (u0)": "its id stands again"}),
+    "unknown label": Dirt(added(article(500, topic="weather")), {"line 121 (u500)": "unknown label 'weather'"}),
+    "no label": Dirt(added(article(500, topic=None)), {"line 121 (u500)": "no label"}),
+    "empty": Dirt(added(article(500, body="  ")), {"line 121 (u500)": "no text: it is empty"}),
     "deep": Dirt(added(b"[" * 100_000), {"line 121": "no JSON: "}),
 }
 

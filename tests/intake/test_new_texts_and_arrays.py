@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from data_project import shared_data
+from image_folders import write_images
 from intake_project import NewProject
 
 from aeops.errors import DataError
@@ -58,10 +59,10 @@ def test_keys_of_json_lines_are_found_and_dirt_is_set_aside_by_name(project: New
     assert list(samples.ids) == [row["url"] for row in rows]
     assert bytes(samples.array[:1][0]).rstrip(b"\0").decode() == rows[0]["body"]
     assert {name: reason.partition(":")[0] for name, reason in samples.set_aside.items()} == {
-        "line 241": "unknown label 'weather'",
-        "line 242": "no text",
-        "line 1": "its id stands again in a later row, which replaces it",
-        "line 244": "no object with the key body",
+        "line 241 (u1)": "unknown label 'weather'",
+        "line 242 (u2)": "no text",
+        f"line 1 ({rows[0]['url']})": "its id stands again in a later row, which replaces it",
+        "line 244 (u4)": "no object with the key body",
         "line 245": "no JSON",
         "line 246": "no object with the key body",
         "line 247": "no object with the key body",
@@ -157,6 +158,25 @@ def test_arrays_of_an_npz_file_and_their_layout_are_found(project: NewProject, t
     labels = project.samples("rows").labels
     assert labels is not None
     assert labels.sum() == 30
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros((150, 12, 12), np.uint8), "all 150 images that were measured show a single colour"),
+        (np.tile(images(4), (50, 1, 1)), "only 4 of 200 images that were measured differ from each other"),
+    ],
+)
+def test_images_that_are_all_alike_cannot_be_judged(project: NewProject, tmp_path: Path, array: np.ndarray, message: str) -> None:
+    np.save(tmp_path / "x.npy", array)
+    code, _, errors = project.new("x", tmp_path / "x.npy", "--yes")
+    assert code == 3
+    assert message in errors
+    assert "no model can be judged" in errors
+    write_images(tmp_path / "files", array, (".png",))
+    code, _, errors = project.new("files", tmp_path / "files", "--yes")
+    assert code == 3
+    assert message in errors
 
 
 @pytest.mark.parametrize("shape", ["images", "rows"])

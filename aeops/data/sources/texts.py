@@ -100,7 +100,7 @@ def _client_texts(path: Path, source: TextsSource) -> "FileSamples":
             texts.append(text.strip())
     refused = dict(records.set_aside)
     for row, reason in problems.items():
-        refused[records.names[row]] = reason
+        refused[records.title(row)] = reason
     if not texts:
         raise DataError(f"{path}: expected texts, got none: {next(iter(refused.values()))}")
     return FileSamples(names, as_batch(texts), refused=refused)
@@ -129,6 +129,17 @@ class Records:
         for key, cells in self.cells.items():
             column = getattr(source, key)
             cells.append(None if column is None else record.get(column))
+
+    def title(self, row: int) -> str:
+        """Return by what a text is called that is set aside: where it stands, with its id where it has one."""
+        return _with_id(self.names[row], self.cells["id"][row])
+
+
+def _with_id(name: str, identity: Any) -> str:
+    from aeops.data.sources.row_values import cell_text
+
+    text = cell_text(identity)
+    return f"{name} ({text})" if text else name
 
 
 def list_text_files(folder: Path) -> dict[str, Path]:
@@ -196,13 +207,15 @@ def _read_json_lines(path: Path, prefix: str, source: TextsSource, records: Reco
         except (ValueError, RecursionError):
             records.set_aside[title] = f"no JSON: {line[:SHOWN_CHARACTERS].decode(errors='replace').rstrip()}"
             continue
+        if isinstance(record, dict) and source.id is not None:
+            title = _with_id(title, record.get(source.id))
         if not isinstance(record, dict) or source.text not in record:
             records.set_aside[title] = f"no object with the key {source.text}"
             continue
         if isinstance(record[source.text], list | dict | bool):
             records.set_aside[title] = f"no text: {source.text} holds {json.dumps(record[source.text])[:SHOWN_CHARACTERS]}"
             continue
-        records.add(title, record[source.text], record, source)
+        records.add(f"{prefix}line {number}", record[source.text], record, source)
 
 
 def _lines(path: Path, prefix: str) -> Iterator[tuple[int, bytes]]:
@@ -252,7 +265,7 @@ def _samples(records: Records, files: dict[str, Path], recipe: Recipe, project: 
     labels = None
     if source.labels is not None:
         labels, found = label_numbers(list(map(cell_text, records.cells["labels"])), recipe)
-        NamedLabels(project, recipe).apply(labels, found, lambda row: records.names[row])
+        NamedLabels(project, recipe).apply(labels, found, records.title)
         problems = found | problems
     ids = records.names
     if source.id is not None:
@@ -260,7 +273,7 @@ def _samples(records: Records, files: dict[str, Path], recipe: Recipe, project: 
         problems |= id_problems(ids, problems, recipe.on_duplicate)
     set_aside = dict(records.set_aside) | (links_beside(files) if source.unit == "file" else {})
     for row, reason in sorted(problems.items()):
-        set_aside[records.names[row]] = reason
+        set_aside[records.title(row)] = reason
     kept = rows_that_stay(len(records.texts), problems, ids)
     require_source_rows(len(kept), recipe, source.path)
     length, cut = recipe.fit.input.shape[0], 0
