@@ -1,5 +1,7 @@
 """A table of real wines (scikit-learn's, of UCI) with a column of each type, and a model of it."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,12 +78,14 @@ def wine_rows() -> np.ndarray:
     return KIND.prepared_form(wine_dataset(), wine_input())
 
 
-def fit_wines(folder: Path, **rules: str) -> Path:
-    """A bundle of 100 wines, calibrated on 58."""
+def fit_wines(folder: Path, nulls: Mapping[str, tuple[str, ...]] | None = None, **rules: str) -> Path:
+    """A bundle of 100 wines, calibrated on 58; `nulls` are marks of missing values by column."""
     from ae_models.calibration import calibrate
     from ae_models.sample_sets import ArraySampleSet, SampleRoles
 
-    spec = FitSpec(wine_input(), *_other_sections())
+    given = wine_input()
+    columns = [replace(column, nulls=(nulls or {}).get(column.name, ())) for column in given.columns]
+    spec = FitSpec(replace(given, columns=tuple(columns)), *_other_sections())
     rows = wine_rows()
     places = {"checkpoints": folder / "checkpoints", "bundle": folder / "bundle", "history": folder / "history"}
     fit(spec, rows[:100], rows[100:120], rows[120:], **places, content_sha256="d" * 64, recipe="wine", progress_bar=False)

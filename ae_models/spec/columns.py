@@ -46,6 +46,7 @@ class ColumnSpec:
         headroom: allowed distance from the range of the training values, in lengths of that range, where `min` or `max` is not
             given; None: any.
         categories: the texts that are codes 0, 1, ...; none: those of the training samples.
+        nulls: cells that mean a missing value, as they are written, beside empty ones; a recipe has them in data.source.nulls.
     """
 
     name: str
@@ -55,6 +56,7 @@ class ColumnSpec:
     max: float | None = bounded_field(None, omit_default=True)
     headroom: float | None = bounded_field(None, low=0.0, high=1e6, omit_default=True)
     categories: tuple[str, ...] = bounded_field((), omit_default=True)
+    nulls: tuple[str, ...] = bounded_field((), omit_default=True)
 
     @property
     def is_scaled(self) -> bool:

@@ -97,6 +97,7 @@ def print_series(series: "SeriesScores", title: str) -> None:
     runs = unscored_runs(series)
     for run in runs[:MAX_UNSCORED]:
         named = f"{run['machine']} " if "machine" in run else ""
-        console.print(escape_line(f"not scored: {named}{run['start']} to {run['end']}: {run['steps']} steps, less than a window"))
+        steps_text = count_text(run["steps"], "step")
+        console.print(escape_line(f"not scored: {named}{run['start']} to {run['end']}: {steps_text}, less than a window"))
     if len(runs) > MAX_UNSCORED:
         console.print(f"not scored: {len(runs) - MAX_UNSCORED} more such runs")

@@ -197,8 +197,9 @@ def _describe(
     for profile in profiles:
         repeated = round(len(table) * (1 - profile.missing)) - profile.distinct
         if profile.name == roles.identity and repeated:
+            rows_have = f"{count_of(repeated, 'row')} {'has' if repeated == 1 else 'have'}"
             understood.oddities.append(
-                f"{profile.name}: {repeated:,} rows have the id of another: a later row replaces an earlier one. If it is no id, "
+                f"{profile.name}: {rows_have} the id of another: a later row replaces an earlier one. If it is no id, "
                 f"--ignore {profile.name}"
             )
     if roles.group_hint is not None:

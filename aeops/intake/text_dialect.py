@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from aeops.data.sources.table_text import count_footer
 from aeops.errors import DataError
+from aeops.intake.wording import count_of, is_or_are
 from aeops.recipe.table_sources import TextFormat
 
 DELIMITERS = (",", ";", "\t", "|")
@@ -86,9 +87,10 @@ def find_dialect(content: bytes) -> tuple[TextFormat, list[str]]:
     footer = _footer_count(text, delimiter, width)
     has_header = _is_header(records)
     if skip:
-        messages.append(f"{skip} lines before the header are left out: {text[:60].splitlines()[0]!r}")
+        messages.append(f"{count_of(skip, 'line')} before the header {is_or_are(skip)} left out: {text[:60].splitlines()[0]!r}")
     if footer:
-        messages.append(f"{footer} lines behind the last row are left out: {text.rstrip().splitlines()[-1][:60]!r}")
+        last = text.rstrip().splitlines()[-1][:60]
+        messages.append(f"{count_of(footer, 'line')} behind the last row {is_or_are(footer)} left out: {last!r}")
     if not has_header:
         messages.append("no line names the columns: they are called c0, c1, ...")
     dialect = TextFormat(encoding, delimiter, skip_lines=skip, footer_lines=footer, header=has_header)

@@ -7,6 +7,7 @@ bytes of UTF-8, empty where it is missing; `codes_of` makes its places in a tabl
 import math
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,10 +48,12 @@ def parse_column(column: ColumnSpec, cells: Sequence[Any] | np.ndarray, from_tex
     """Parse the cells of a column.
 
     Args:
-        column: its type.
+        column: its type, and its marks of missing values.
         cells: (n,) numbers, texts, booleans, dates or None, in a list or an array.
         from_text: whether all cells are texts that stand for values, as in CSV; else "1" is no number.
     """
+    if column.nulls:
+        cells = without_nulls(cells, column.nulls, column.type in (NUMBER, INTEGER))
     if column.type == CATEGORY:
         return _parse_cells(column, cells.tolist() if isinstance(cells, np.ndarray) else cells, from_text)
     array = np.asarray(cells) if not isinstance(cells, np.ndarray) else cells
@@ -67,6 +70,41 @@ def parse_column(column: ColumnSpec, cells: Sequence[Any] | np.ndarray, from_tex
         except ValueError:
             pass  # a missing word, or a cell that is no number: one by one
     return _parse_cells(column, array.tolist() if isinstance(cells, np.ndarray) else cells, from_text)
+
+
+def without_nulls(cells: Any, nulls: Sequence[str], is_number: bool = False) -> Any:
+    """Return cells with those that mean a missing value as missing: empty texts, NaN, or None in a list.
+
+    In a column of numbers, numbers are compared by their value: -999 means -999.00, too.
+    """
+    numbers = list(map(float, filter(_is_number, nulls)))
+    if isinstance(cells, np.ndarray) and cells.dtype.kind in "iuf":
+        return np.where(np.isin(cells, numbers), np.nan, cells.astype(np.float64))
+
+    @cache
+    def is_null(text: str) -> bool:
+        return text in nulls or (is_number and _is_number(text) and float(text) in numbers)
+
+    if isinstance(cells, np.ndarray) and cells.dtype.kind == "U":
+        return np.array(["" if is_null(cell.strip()) else cell for cell in cells.tolist()], dtype=str)
+    return [None if is_null(cell_text(cell)) else cell for cell in cells]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def cell_text(cell: Any) -> str:
+    """Return a cell of ids or groups as a text; whole numbers without a fraction."""
+    if cell is None or cell != cell:
+        return ""
+    if isinstance(cell, float) and cell.is_integer():
+        return str(int(cell))
+    return str(cell).strip() if isinstance(cell, str) else str(cell)
 
 
 def holds_texts_alone(column: ColumnSpec, cells: Any) -> bool:

@@ -168,11 +168,16 @@ def read_recipe(file: Path, key_root: Path | None = None) -> Recipe:
     reader.check_keys(raw_recipe, SECTIONS, "recipe")
     fit_spec, input_spec = read_fit_spec(reader, fit_sections(raw_recipe))
     raw_data, label_names = _number_labels(reader, raw_recipe.get("data"))
+    purpose, data = _read_purpose(reader, raw_recipe), _read_data(reader, raw_data)
+    if data is not None and input_spec is not None:
+        input_spec = data.source.complete_input(input_spec)
+        if fit_spec is not None:
+            fit_spec = replace(fit_spec, input=input_spec)
     parts: dict[str, Any] = {
         "name": raw_recipe.get("recipe"),
         "about": raw_recipe.get("about", ""),
-        "purpose": _read_purpose(reader, raw_recipe),
-        "data": _read_data(reader, raw_data),
+        "purpose": purpose,
+        "data": data,
         "validate": reader.read(ValidateSpec, raw_recipe.get("validate"), "validate"),
         "evaluate": _read_evaluate(reader, raw_recipe.get("evaluate"), fit_spec),
         "approval": reader.read(ApprovalSpec, raw_recipe.get("approval", {}), "approval"),

@@ -31,6 +31,10 @@ class SourceSpec:
         """Return (path in the recipe, reason) for each setting of the section input that the source does not support."""
         return []
 
+    def complete_input(self, input_spec: InputSpec) -> InputSpec:
+        """Return the section input with what the source says of its cells, so that a bundle takes those of clients alike."""
+        return input_spec
+
     def check_labels(self, labels: tuple[int, ...]) -> list[str]:
         """Return a message for each reason why data.labels do not go with the source."""
         return []

@@ -2,7 +2,7 @@
 
 import codecs
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from ae_models.names import attributes_with_values, names_in, names_not_in, names_of
@@ -107,6 +107,16 @@ class TableSource(SourceSpec):
 
     def check_labels(self, labels: tuple[int, ...]) -> list[str]:
         return check_both_labelled(labels, self.labels)
+
+    def complete_input(self, input_spec: InputSpec) -> InputSpec:
+        """See `SourceSpec.complete_input`: each column gets its marks of missing values."""
+        if not self.nulls:
+            return input_spec
+        columns = []
+        for column in input_spec.columns:
+            nulls = (*column.nulls, *self.nulls.get(column.name, ()), *self.nulls.get(ALL_COLUMNS, ()))
+            columns.append(replace(column, nulls=tuple(dict.fromkeys(nulls))))
+        return replace(input_spec, columns=tuple(columns))
 
     def check_input(self, input_spec: InputSpec) -> list[tuple[str, str]]:
         names = set(names_of(input_spec.columns))

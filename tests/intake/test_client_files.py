@@ -79,6 +79,18 @@ def test_marks_of_missing_values_count_in_every_form(project: NewProject, tmp_pa
     np.testing.assert_allclose(found["length"], rows["length"])
 
 
+def test_marks_of_missing_values_go_into_the_columns_and_so_into_the_bundle(project: NewProject, tmp_path: Path) -> None:
+    plain_rows().to_csv(tmp_path / "rows.csv", index=False)
+    assert project.new("rows", tmp_path / "rows.csv", "--yes")[0] == 0
+    assert {column.name: column.nulls for column in project.recipe("rows").fit.input.columns} == {
+        "length": (),
+        "width": ("-999",),
+    }
+    file = project.project.recipe_file("rows")
+    file.write_text(file.read_text().replace("{width: ['-999']}", "{width: ['-999'], '*': ['?']}"))
+    assert [column.nulls for column in project.recipe("rows").fit.input.columns] == [("?",), ("-999", "?")]
+
+
 def test_numbers_with_points_are_read_beside_a_recipe_of_commas(project: NewProject, tmp_path: Path) -> None:
     rows = plain_rows()
     rows.to_csv(tmp_path / "german.csv", sep=";", decimal=",", index=False)

@@ -27,7 +27,7 @@ from aeops.bundle.detector import Detector
 from aeops.bundle.explanations import describe_explanation
 from aeops.errors import AeError, DataError, UsageError
 from aeops.kinds.flags import list_flag_names
-from aeops.kinds.samples import SampleSpec
+from aeops.kinds.samples import FitOptions, SampleSpec
 from aeops.kinds.table import KIND
 from aeops.project import Project
 from aeops.registry.packing import save_model
@@ -385,3 +385,32 @@ def test_constant_rows_alone_and_too_few_of_them(tmp_path: Path) -> None:
             recipe="odd",
             progress_bar=False,
         )
+
+
+def test_marks_of_missing_values_mean_the_same_at_every_door(tmp_path: Path) -> None:
+    marks = {"hue": ("-999", "k. A."), "cultivar": ("?",), "proline": ("-1",)}
+    detector = Detector(fit_wines(tmp_path, marks))
+    rows = objects(wines()[:3])
+    missing = [{**rows[0], "hue": None}, {**rows[1], "cultivar": None}, {**rows[2], "proline": None, "hue": None}]
+    marked = [{**rows[0], "hue": -999}, {**rows[1], "cultivar": "?"}, {**rows[2], "proline": -1.0, "hue": "k. A."}]
+    client = TestClient(detector_app(detector, "wine", "3"))
+    expected = client.post("/score", json={"inputs": missing}).json()["predictions"]
+    as_json = client.post("/score", json={"inputs": marked})
+    assert as_json.status_code == 200, as_json.text
+    frame = pd.DataFrame(marked)
+    csv = client.post("/score", content=frame.to_csv(index=False), headers={"content-type": CSV_TYPE})
+    assert csv.status_code == 200, csv.text
+    table = pa.Table.from_pandas(frame.astype({"hue": str}))
+    parquet = client.post("/score", content=parquet_bytes(table), headers={"content-type": PARQUET_TYPE})
+    for reply in (as_json, csv):
+        assert [one["score"] for one in reply.json()["predictions"]] == [one["score"] for one in expected]
+        assert [one["flags"] for one in reply.json()["predictions"]] == [one["flags"] for one in expected]
+    assert parquet.status_code == 422, "texts in the place of numbers are refused by name, as before"
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    table_of_numbers = pa.Table.from_pandas(frame.assign(hue=-999.0))
+    pq.write_table(table_of_numbers, tmp_path / "rows.parquet")
+    from_file = detector.read_file(tmp_path / "rows.csv").values
+    assert np.isnan(from_file).sum(axis=1).tolist() == [1, 1, 2]
+    assert np.isnan(detector.read_file(tmp_path / "rows.parquet").values).sum(axis=1).tolist() == [1, 2, 2]
+    pasted = KIND.fit_sample(json.dumps(marked).encode(), "application/json", detector.spec, FitOptions(row=2))
+    assert np.isnan(pasted.batch).sum() == 2

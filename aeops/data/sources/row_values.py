@@ -15,32 +15,6 @@ from aeops.recipe.sections import REFUSE
 from aeops.recipe.table_sources import TextFormat
 
 
-def without_nulls(cells: Any, nulls: Sequence[str], is_number: bool = False) -> Any:
-    """Return cells with those that mean a missing value as missing: empty texts, NaN, or None in a list.
-
-    In a column of numbers, numbers are compared by their value: -999 means -999.00, too.
-    """
-    numbers = list(map(float, filter(_is_number, nulls)))
-    if isinstance(cells, np.ndarray) and cells.dtype.kind in "iuf":
-        return np.where(np.isin(cells, numbers), np.nan, cells.astype(np.float64))
-
-    @cache
-    def is_null(text: str) -> bool:
-        return text in nulls or (is_number and _is_number(text) and float(text) in numbers)
-
-    if isinstance(cells, np.ndarray) and cells.dtype.kind == "U":
-        return np.array(["" if is_null(cell.strip()) else cell for cell in cells.tolist()], dtype=str)
-    return [None if is_null(cell_text(cell)) else cell for cell in cells]
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
 def iso_dates(cells: list[Any], date_format: str) -> list[Any]:
     """Return texts of dates in ISO 8601; what is not of the format stays as it is, and is no date then.
 
@@ -76,15 +50,6 @@ def plain_texts(
     for name in plain.keys() & set(dates):
         plain[name] = iso_dates(list(plain[name]), dates[name])
     return plain
-
-
-def cell_text(cell: Any) -> str:
-    """Return a cell of ids or groups as a text; whole numbers without a fraction."""
-    if cell is None or cell != cell:
-        return ""
-    if isinstance(cell, float) and cell.is_integer():
-        return str(int(cell))
-    return str(cell).strip() if isinstance(cell, str) else str(cell)
 
 
 def id_problems(ids: list[str], problems: dict[int, str], on_duplicate: str) -> dict[int, str]:

@@ -129,9 +129,10 @@ def _archive_samples(path: Path, recipe: Recipe) -> "SourceSamples":
 def _file_samples(files: dict[str, Path], recipe: Recipe, given_labels: NamedLabels) -> "SourceSamples":
     import numpy as np
 
-    from aeops.data.sources.row_values import cell_text, id_problems, label_numbers, rows_that_stay, without_nulls
+    from aeops.data.sources.row_values import id_problems, label_numbers, rows_that_stay
     from aeops.data.sources.samples import SourceSamples, repair_hint, require_source_rows
     from aeops.data.sources.table_files import read_table_files
+    from aeops.kinds.table_cells import cell_text, without_nulls
     from aeops.kinds.table_rows import dataset_rows
 
     source: TableSource = recipe.data.source
@@ -192,7 +193,7 @@ def require_own_columns(table: "TableColumns", source: TableSource) -> None:
 
 
 def _converted(name: str, table: "TableColumns", source: TableSource, recipe: Recipe) -> Any:
-    """Return a column's cells without the marks of missing values, and its dates and numbers as they are written elsewhere."""
+    """Return a column's cells with dates in ISO 8601 and numbers with a point; its marks of missing values stay."""
     import numpy as np
 
     from ae_models.names import index_by_name
@@ -200,17 +201,12 @@ def _converted(name: str, table: "TableColumns", source: TableSource, recipe: Re
     from aeops.data.sources.row_values import iso_dates
 
     cells = table.columns[name]
-    nulls = (*source.nulls.get(name, ()), *source.nulls.get(ALL_COLUMNS, ()))
     column = index_by_name(recipe.fit.input.columns).get(name)
     is_number = column is not None and column.type in (NUMBER, INTEGER)
     if source.text is not None and table.from_text and is_number:
         from aeops.data.sources.table_text import plain_numbers
 
         cells = plain_numbers(np.asarray(cells), source.text)
-    if nulls:
-        from aeops.data.sources.row_values import without_nulls
-
-        cells = without_nulls(cells, nulls, is_number)
     is_date = column is not None and column.type == DATE
     if name in source.dates and is_date and (table.from_text or not isinstance(cells, np.ndarray)):
         cells = iso_dates(list(cells), source.dates[name])

@@ -87,8 +87,8 @@ SOURCE = TextsReader()
 
 
 def _client_texts(path: Path, source: TextsSource) -> "FileSamples":
-    from aeops.data.sources.row_values import cell_text
     from aeops.kinds.samples import FileSamples
+    from aeops.kinds.table_cells import cell_text
     from aeops.kinds.text import as_batch
 
     records = read_records({path.name: path}, source)
@@ -136,7 +136,7 @@ class Records:
 
 
 def _with_id(name: str, identity: Any) -> str:
-    from aeops.data.sources.row_values import cell_text
+    from aeops.kinds.table_cells import cell_text
 
     text = cell_text(identity)
     return f"{name} ({text})" if text else name
@@ -256,9 +256,10 @@ def _read_rows(path: Path, name: str, source: TextsSource, records: Records) -> 
 def _samples(records: Records, files: dict[str, Path], recipe: Recipe, project: Project) -> "SourceSamples":
     import numpy as np
 
-    from aeops.data.sources.row_values import cell_text, id_problems, label_numbers, rows_that_stay
+    from aeops.data.sources.row_values import id_problems, label_numbers, rows_that_stay
     from aeops.data.sources.samples import SourceSamples, require_source_rows
     from aeops.data.sources.spool import spool_to_disk
+    from aeops.kinds.table_cells import cell_text
 
     source: TextsSource = recipe.data.source
     problems = _text_problems(records, source.shortest)
