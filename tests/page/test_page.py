@@ -19,7 +19,8 @@ from aeops.page.background_query import QueryResult
 from aeops.page.view import StackState, build_recipe_view, is_taking_over
 from aeops.project import Project
 from aeops.recipe.reader import recipe_names
-from aeops.registry import ledger
+from aeops.registry import ledger, promotion
+from aeops.registry.store import open_store
 
 from .conftest import HOSTILE, MEASURED, ROOT, Served, copied, write
 
@@ -214,11 +215,7 @@ def test_a_version_that_waits_for_approval_is_at_the_top_with_the_command(projec
 @pytest.mark.slow
 def test_a_recipe_whose_champion_was_retired_is_not_said_to_have_one(project: Project, tmp_path: Path) -> None:
     copy = copied(project, tmp_path)
-    head = ledger.champion_at(ledger.read_entries(copy, "digits"))
-    retirement = ledger.Decision(
-        "retirement", "digits", "1", "ada", "the line has closed", {"sha256": "3" * 64}, from_version=head, to_version=None
-    )
-    ledger.append_entry(copy, retirement)
+    promotion.retire(open_store(copy), "digits", who="ada", why="the line has closed")
     with Served(copy) as running, httpx.Client(base_url=running.address, timeout=30) as asking:
         wait_for(lambda: "data-loading" not in asking.get("/").text, 60)
         text = page(asking, "/").text
