@@ -13,6 +13,7 @@ from nbformat import NotebookNode
 NOTEBOOK = Path(__file__).parent / "tour.ipynb"
 CELL_SECONDS = 900
 COLUMNS = "110"
+STYLE = re.compile(r"\x1b\[[0-9;]*m")
 VARIABLE = re.compile(r"\b(?=[0-9a-f]*[0-9])[0-9a-f]{7,64}\b|\d{4}-\d\d-\d\d \d\d:\d\d|\d+\.\d s\b|\S*/tour-\w+")
 
 
@@ -29,6 +30,15 @@ def run_notebook() -> NotebookNode:
     kernel = KernelManager(kernel_name="python3", transport="ipc")  # files that this user alone reads, no ports
     client = NotebookClient(notebook, km=kernel, timeout=CELL_SECONDS, record_timing=False, coalesce_streams=True)
     client.execute(env=environment)
+    return strip_styles(notebook)
+
+
+def strip_styles(notebook: NotebookNode) -> NotebookNode:
+    """Take bold and italics out of what was printed: a kernel sets FORCE_COLOR, and NO_COLOR speaks of colours alone."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if "text" in output:
+                output["text"] = STYLE.sub("", output["text"])
     return notebook
 
 

@@ -106,7 +106,8 @@ def compare_with_champion(recipe: str, stage: PreloadedProcess) -> dict[str, str
         say_result("no champion yet")
     else:
         say_result(f"{comparison['verdict']} than champion {champion.version}")
-    create_markdown_artifact(comparison_markdown(comparison), key=f"{recipe}-comparison", description=comparison["verdict"])
+    description = f"{recipe}: {describe_relation(comparison)}"
+    create_markdown_artifact(comparison_markdown(comparison), key=f"{recipe}-comparison", description=description)
     return write_evidence(evidence_file(project, recipe), read_verdict(artifacts / "verdict.json"), comparison)
 
 

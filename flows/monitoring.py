@@ -12,7 +12,7 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
 
-from aeops.alerts.receivers import RETRY_GAP, retry_quietly
+from aeops.alerts.receivers import RETRY_GAP, document_link, retry_quietly
 from aeops.errors import UsageError
 from aeops.files import write_json
 from aeops.machine.child_process import run_module
@@ -28,6 +28,9 @@ from aeops.recipe.reader import Recipe, load_recipe
 from flows import flow_run
 from flows.pipeline_step import pipeline_step
 from flows.training_steps import load_context
+
+PAGE_PATHS = {"drift": "drift", "page": "monitoring"}  # artifact -> last part of its address on the page of `ae up`
+DESCRIPTIONS = {"drift": "the last 7 days beside the calibration samples", "page": "the signals over the last months"}
 
 
 @flow_run.pipeline_flow("monitoring", "monitor")
@@ -141,7 +144,8 @@ def publish_artifacts(project: Project, recipe: str, document: MonitoringVerdict
     pages = {"drift": paths.drift_file(project, recipe), "page": paths.page_file(project, recipe)}
     for name, file in pages.items():
         if document["version"] is not None and file.is_file():
-            create_link_artifact(file.as_uri(), f"{recipe}: {name}", key=f"{recipe}-monitoring-{name}")
+            link = document_link(project, f"r/{recipe}/{PAGE_PATHS[name]}", file)
+            create_link_artifact(link, f"{recipe}: {name}", key=f"{recipe}-monitoring-{name}", description=DESCRIPTIONS[name])
     create_markdown_artifact(
         verdict_text.format_markdown(document), key=f"{recipe}-monitoring", description=verdict_text.format_line(document)
     )

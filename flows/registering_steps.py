@@ -54,7 +54,8 @@ def open_mlflow_run(recipe: str, data: dict[str, str], started_at: float) -> str
         dataset={**data, "num_rows": accepted_rows},
         started_at=started_at,
     )
-    create_link_artifact(open_store(project).run_url(run), "MLflow run", key=f"{recipe}-mlflow-run")
+    description = "its metrics, figures and files"
+    create_link_artifact(open_store(project).run_url(run), "MLflow run", key=f"{recipe}-mlflow-run", description=description)
     return run
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from prefect.artifacts import create_link_artifact
 from prefect.client.schemas.objects import State
 
+from aeops.alerts.receivers import document_link
 from aeops.machine.child_process import run_module
 from aeops.machine.scratch import ScratchFolder
 from aeops.machine.step_report import say_result
@@ -54,5 +55,6 @@ def score_inbox_files(recipe: str, now: datetime | None) -> dict[str, Any]:
         result = dict(read_json(output, "says", "page"))
     say_result(result["says"])
     if page := result["page"]:
-        create_link_artifact(Path(page).as_uri(), "Batch scoring", key=f"{recipe}-scoring", description=result["says"])
+        link = document_link(find_project(), f"r/{recipe}/scoring", Path(page))
+        create_link_artifact(link, "Batch scoring", key=f"{recipe}-scoring", description=result["says"])
     return result

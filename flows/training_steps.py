@@ -14,6 +14,7 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.runtime import flow_run
 
+from aeops.alerts.receivers import document_link, page_link
 from aeops.data import dvc
 from aeops.data.listed_recipes import list_recipe
 from aeops.data.near_copies_text import warning_text
@@ -158,7 +159,10 @@ def validate_incoming(recipe: str, stage: PreloadedProcess) -> None:
     finally:
         pages = project.data_docs / checked.data.dataset / "index.html"
         if pages.is_file():
-            create_link_artifact(pages.as_uri(), "Data Docs", key=f"{recipe}-data-docs")
+            link = document_link(project, f"data-docs/{checked.data.dataset}/index.html", pages)
+            create_link_artifact(
+                link, "Data Docs", key=f"{recipe}-data-docs", description="what was expected of the data, and met"
+            )
 
 
 def read_quarantine(recipe: str) -> QuarantineCounts | None:
@@ -298,8 +302,9 @@ def step_seconds() -> list[tuple[str, float]]:
 
 def publish_result(summary: RunSummary) -> None:
     """Show the result on the flow run's page, above what its steps have shown: it belongs to the run itself."""
-    key = f"{summary['recipe']}-result"
-    create_markdown_artifact(result_markdown(summary), key=key, description=result_line(summary))
+    recipe = summary["recipe"]
+    text = result_markdown(summary, page_link(find_project(), recipe, "report") or str(summary["report"]))
+    create_markdown_artifact(text, key=f"{recipe}-result", description=result_line(summary))
 
 
 def summarise_run(

@@ -39,9 +39,12 @@ def accepted(recipe: str, version: str, sentence: str, link: str) -> Notificatio
     return _notice("promotion", recipe, f"{recipe} {version} is champion", text, f"{recipe} {version} champion", link)
 
 
-def refused(recipe: str, version: str, sentence: str, link: str) -> Notification:
-    """Say that a version was refused; `sentence` is the verdict in words, with the reason."""
-    text = f"{sentence}\nThe champion stays. All reasons: ae show {recipe}"
+def refused(recipe: str, version: str, sentence: str, link: str, *, champion: str | None) -> Notification:
+    """Say that a version was refused; `sentence` is the verdict in words, `champion` the version that stays, if there is one."""
+    stays = "There is no champion."
+    if champion is not None:
+        stays = f"{recipe} {champion} stays champion."
+    text = f"{sentence}\n{stays} All reasons: ae why {recipe}@{version}"
     return _notice("refusal", recipe, f"{recipe} {version} is refused", text, f"{recipe} {version} refused", link)
 
 

@@ -198,11 +198,22 @@ def page_link(project: Project, recipe: str, page: str) -> str:
     Args:
         page: one of PAGES.
     """
+    folder = project.reports(recipe) if page == "report" else project.home / "monitoring" / recipe
+    return document_link(project, f"r/{recipe}/{page}", folder / PAGES[page])
+
+
+def document_link(project: Project, path: str, file: Path) -> str:
+    """Return the address of a document, as a browser on another page may open it: no browser follows a link from there to a file.
+
+    On the page of ae.yaml's `notify.page`, else on that of `ae up`, else as a file of this machine; empty where there is none.
+
+    Args:
+        path: of the document on the page, such as `r/digits/report`.
+        file: that the page serves there.
+    """
     address = _page_address(project)
     if address:
-        return f"{address.rstrip('/')}/r/{recipe}/{page}"
-    folder = project.reports(recipe) if page == "report" else project.home / "monitoring" / recipe
-    file = folder / PAGES[page]
+        return f"{address.rstrip('/')}/{path}"
     return file.as_uri() if file.is_file() else ""
 
 

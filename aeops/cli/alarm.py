@@ -28,19 +28,14 @@ def run_list(arguments: argparse.Namespace) -> int:
     from aeops.monitoring.verdict import read_last_verdict
     from aeops.project import find_project
     from aeops.registry import ledger
-    from aeops.registry.acknowledgement import find_acknowledgement
     from aeops.stack.alarms import read_alarms
 
     project = find_project()
-    alarms = [alarm.to_dict() for alarm in read_alarms(project)]
     rows: list[dict[str, Any]] = []
-    for alarm in alarms:
-        recipe = alarm["recipe"]
-        entries = ledger.read_content(project, recipe).entries
-        seen = find_acknowledgement(entries, [alarm["signal"]])
-        verdict: Mapping[str, Any] = read_last_verdict(project, recipe) or {}
-        answer = describe_alarm_answer(verdict, read_retrains(project, recipe), entries)
-        rows.append({**alarm, "answer": answer, "seen_by": seen.who if seen else None, "why": seen.why if seen else None})
+    for alarm in read_alarms(project):
+        entries = ledger.read_content(project, alarm.recipe).entries
+        verdict: Mapping[str, Any] = read_last_verdict(project, alarm.recipe) or {}
+        rows.append({**alarm.to_dict(), "answer": describe_alarm_answer(verdict, read_retrains(project, alarm.recipe), entries)})
     if arguments.json:
         print_json(rows)
         return 0
@@ -57,7 +52,7 @@ def run_list(arguments: argparse.Namespace) -> int:
 
 
 def run_ack(arguments: argparse.Namespace) -> int:
-    """Write the entry and print it; return 0.
+    """Write the entry and print it, or the entry by which the same alarms were seen before; return 0.
 
     Raises:
         UsageError: an unknown recipe, or one without an alarm of its present champion.
@@ -70,7 +65,7 @@ def run_ack(arguments: argparse.Namespace) -> int:
     from aeops.monitoring.verdict import find_alarms, read_last_verdict
     from aeops.project import find_project
     from aeops.registry import ledger, promotion
-    from aeops.registry.acknowledgement import ACKNOWLEDGEMENT, alarm_evidence
+    from aeops.registry.acknowledgement import ACKNOWLEDGEMENT, alarm_evidence, find_acknowledgement
     from aeops.registry.store import open_store
 
     project, recipe = find_project(), arguments.recipe
@@ -81,11 +76,15 @@ def run_ack(arguments: argparse.Namespace) -> int:
     alarms = find_alarms(verdict) if verdict is not None and verdict["version"] == champion else []
     if champion is None or not alarms:
         raise UsageError(f"no alarm of the present champion of {recipe}: `ae monitor {recipe}` checks now")
+    names = ", ".join(alarm["name"] for alarm in alarms)
+    if seen := find_acknowledgement(entries, [alarm["name"] for alarm in alarms]):
+        print(f"seen       {names} of {recipe} {champion}, by {seen.who} before: line {seen.number} of the ledger, {seen.why}")
+        print("recorded   nothing: an alarm is acknowledged once")
+        return 0
     decision = ledger.Decision(
         ACKNOWLEDGEMENT, recipe, champion, actor_name(arguments.by), arguments.why, alarm_evidence(entries, alarms)
     )
     line = promotion.record_decision(open_store(project), decision)
-    names = ", ".join(alarm["name"] for alarm in alarms)
     print(f"seen       {names} of {recipe} {champion}, by {line.who}: line {line.number} of the ledger")
     tell_decision(project, line)
     print(f"closed     by the next champion: ae run {recipe} | ae history {recipe}")

@@ -4,7 +4,7 @@ import platform
 import shlex
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -364,9 +364,17 @@ def check_champion_state(store: Store, name: str) -> Iterator[HealthCheck]:
         yield HealthCheck("note", name, f"ledger: {sentence}; compare with another clock", "date")
     champion = store.champion(name)
     if champion is None:
-        yield HealthCheck("note", name, "no champion yet", f"ae run {name}")
+        yield _missing_champion(name, entries)
     else:
         yield HealthCheck("good", name, f"champion is version {champion.version}; its bundle and the ledger are whole")
+
+
+def _missing_champion(name: str, entries: Sequence[ledger.LedgerEntry]) -> HealthCheck:
+    refusals = [entry for entry in entries if entry.event == "refusal"]
+    if refusals:
+        version = refusals[-1].version
+        return HealthCheck("note", name, f"no champion: version {version} was refused", f"ae why {name}@{version}")
+    return HealthCheck("note", name, "no champion yet", f"ae run {name}")
 
 
 def database_damage(database: Path) -> str:

@@ -51,17 +51,18 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     for holder in in_progress:
         print(f"in progress: `{holder['purpose']}` in process {holder['pid']}")
-    print_runs(runs)
+    print_runs(runs, arguments.recipe)
     return 0
 
 
-def print_runs(runs: list["RunInfo"]) -> None:
-    """Print a line for each run."""
+def print_runs(runs: list["RunInfo"], recipe: str | None) -> None:
+    """Print a line for each run; `recipe` is the one that was named."""
     from aeops.cli.outputs import open_console, open_table
     from aeops.machine.step_report import format_seconds
 
     if not runs:
-        print("no run yet: `ae run RECIPE` makes the first")
+        name = recipe or "RECIPE"
+        print(f"no run whose data was accepted: `ae run {name}` makes the first; what an earlier one printed: ae logs {name}")
         return
     console = open_console()
     table = open_table(console, "runs, times in UTC")
@@ -71,4 +72,4 @@ def print_runs(runs: list["RunInfo"]) -> None:
         took = "" if one.seconds is None else format_seconds(one.seconds)
         table.add_row(one.recipe, f"{one.started_at:%Y-%m-%d %H:%M}", took, one.status, one.version, one.verdict)
     console.print(table)
-    console.print("what a run did: ae logs RECIPE", soft_wrap=True)
+    console.print("what a run did, and one that ended before its data was accepted: ae logs RECIPE", soft_wrap=True)

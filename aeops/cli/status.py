@@ -14,7 +14,7 @@ LIST_COLUMNS = {
     "services": ("name", "state", "address", "pid", "since", "memory_mb"),
     "runs": ("recipe", "flow", "state", "at", "says"),
     "champions": ("recipe", "version", "since"),
-    "alarms": ("recipe", "signal", "says", "as_of"),
+    "alarms": ("recipe", "signal", "says", "as_of", "seen_by"),
     "waiting_for_approval": ("recipe", "version", "since", "type_this"),
     "next_runs": ("deployment", "at"),
 }

@@ -119,7 +119,7 @@ def fit_pasted(text: str, spec: SampleSpec, options: FitOptions) -> FittedSample
     Raises:
         DataError: it is neither, or holds no such sample.
     """
-    refusal = "what was pasted is neither JSON of numbers nor a row of numbers, such as 0 0 12.5 255 or [[0, 1], [2, 3]]"
+    refusal = "the text is neither JSON of numbers nor a row of numbers, such as 0 0 12.5 255 or [[0, 1], [2, 3]]"
     list_count = text.count("[") + text.count("{")
     if list_count > MAX_PASTED_LISTS:  # Python makes an object of each, so that 8 MB could take hundreds
         raise DataError(f"expected JSON of at most {MAX_PASTED_LISTS:,} lists, got {list_count:,}: give fewer samples")

@@ -1,12 +1,14 @@
 """Untrusted bytes and their decoders: whatever a decoder raises becomes one error with a reason. Standard library only."""
 
 import errno
+import re
 import traceback
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 from aeops.errors import AeError, DataError
 
+OBJECT_ADDRESS = re.compile(r"<[\w.]+ object at 0x[0-9a-f]+>")
 MAX_REASON_LENGTH = 200  # characters of a decoder's message; some hold the file's own bytes
 # The system's answers to a decoder that seeks where a damaged file leads it, such as before its beginning.
 _ERRORS_OF_BYTES = (errno.EINVAL, errno.EOVERFLOW)
@@ -70,12 +72,15 @@ def _is_own_mistake(error: Exception) -> bool:
 
 
 def decode_reason(error: Exception) -> str:
-    """Return the class and the first line of a decoder's message, printable.
+    """Return the class and the first line of a decoder's message, printable, without objects that it names by their address.
 
     >>> decode_reason(ValueError("cut"))
     'ValueError: cut'
+    >>> decode_reason(ValueError("cannot identify image file <_io.BytesIO object at 0x7f23>"))
+    'ValueError: cannot identify image file'
     """
-    message = "".join(character if character.isprintable() else " " for character in str(error).strip())
+    text = OBJECT_ADDRESS.sub("", str(error))  # it differs from run to run
+    message = "".join(character if character.isprintable() else " " for character in text.strip())
     return f"{type(error).__name__}: {' '.join(message.split())}"[:MAX_REASON_LENGTH].rstrip(": ")
 
 

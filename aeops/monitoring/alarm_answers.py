@@ -18,7 +18,15 @@ def describe_alarm_answer(verdict: Mapping[str, Any], retrains: Sequence[Retrain
     """
     own_retrains = [retrain for retrain in retrains if retrain.version == verdict.get("version")]
     if not own_retrains:
-        return f"no retrain was started: {'; '.join(verdict.get('decision', {}).get('why', [])) or 'nobody has looked yet'}"
+        return _describe_decision(verdict.get("decision", {}))
     last = own_retrains[-1]
     answer = describe_answer(entries, last.timestamp, last.outcome)
     return f"the retrain of {last.timestamp:%Y-%m-%d %H:%M}: {answer}"
+
+
+def _describe_decision(decision: Mapping[str, Any]) -> str:
+    """Return why no retrain was started; of one that is due, what starts it: a check that a person types starts nothing."""
+    reasons = "; ".join(decision.get("why", []))
+    if decision.get("retrain"):
+        return f"a retrain is due: {reasons}. A check of the schedule starts it, or you: {decision['command']}"
+    return f"no retrain was started: {reasons or 'nobody has looked yet'}"

@@ -32,7 +32,8 @@ def tell_result(project: Project, summary: RunSummary, decisions_before: int) ->
         decisions_before: `count_decisions` when the run began.
     """
     recipe, version = summary["recipe"], summary["version"]
-    new_entries = ledger.read_content(project, recipe).entries[decisions_before:]
+    entries = ledger.read_content(project, recipe).entries
+    new_entries = entries[decisions_before:]
     own_entries = [entry for entry in new_entries if entry.version == version]
     if not own_entries:
         return
@@ -45,7 +46,7 @@ def tell_result(project: Project, summary: RunSummary, decisions_before: int) ->
     elif entry.event == "request":
         notification = notices.waiting(recipe, version, sentence, link)
     else:
-        notification = notices.refused(recipe, version, sentence, link)
+        notification = notices.refused(recipe, version, sentence, link, champion=ledger.champion_at(entries))
     send(project, with_answer(project, notification, entry))
 
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ae_models.names import names_not_in
@@ -11,7 +11,7 @@ from aeops.drawing.words import format_odds
 from aeops.kinds.interface import load_kind
 from aeops.kinds.results import PageForm
 from aeops.page import state_files
-from aeops.page.background_query import QueryResult
+from aeops.page.background_query import IDLE_SECONDS, QueryResult
 from aeops.page.registry_snapshot import RecipeEntry, RegistrySnapshot, VersionEntry
 from aeops.page.stack_status import (
     SCORING_PREFIX,
@@ -30,6 +30,7 @@ from aeops.report.report_page import metric_tiles
 
 STATE_HEALTHY, STATE_ATTENTION, STATE_NO_CHAMPION = "healthy", "attention", "no-champion"  # states of a recipe
 SMALLEST_ODDS = 1e-12
+TAKEOVER_TIME = timedelta(minutes=1)  # to fetch, verify and load a new champion, beside its time in the shadow
 TIME_UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -48,8 +49,13 @@ class StackState:
 
     @property
     def is_complete(self) -> bool:
-        results: tuple[QueryResult[Any], ...] = (self.registry, self.ledger_problems, self.services, self.plans)
-        return all(result.answered_at is not None or result.error for result in results)
+        """Whether each result is there and as new as those of a page that is being read: nothing is asked while nobody reads."""
+        oldest = datetime.now(UTC) - timedelta(seconds=IDLE_SECONDS)
+        results: tuple[QueryResult[Any], ...] = (self.registry, self.services, self.plans)
+        for result in results:
+            if not result.error and (result.answered_at is None or result.answered_at < oldest):
+                return False
+        return self.ledger_problems.answered_at is not None or bool(self.ledger_problems.error)
 
     def service(self, name: str) -> ServiceStatus | None:
         return (self.services.value or {}).get(name)
@@ -310,10 +316,18 @@ def service_problems(view: RecipeView) -> list[RecipeProblem]:
         return [RecipeProblem("The scoring service is down.", f"ae serve {view.name}")]
     if view.service.state != "up":
         return [RecipeProblem("The scoring service does not answer.", f"ae serve {view.name}")]
-    if view.champion and view.service.version not in (None, view.champion):
+    if view.champion and view.service.version not in (None, view.champion) and not is_taking_over(view, datetime.now(UTC)):
         message = f"The service serves version {view.service.version}, and the champion is {view.champion}."
         return [RecipeProblem(message, "ae status")]
     return []
+
+
+def is_taking_over(view: RecipeView, now: datetime) -> bool:
+    """Return whether the champion is so new that its service may still try it beside the version before."""
+    if view.ledger.value is None or view.ledger.value.last_move is None or view.recipe.value is None:
+        return False
+    trial = timedelta(seconds=view.recipe.value.serving.shadow_seconds) + TAKEOVER_TIME
+    return now - view.ledger.value.last_move.timestamp < trial
 
 
 def run_problems(view: RecipeView) -> list[RecipeProblem]:

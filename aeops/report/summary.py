@@ -123,17 +123,24 @@ def false_alarm_line(metrics: Mapping[str, Any]) -> str:
 def result_line(summary: Mapping[str, Any]) -> str:
     """Return what a run came to in one line: version, state and verdict; `summary` is its `RunSummary`."""
     sentence = verdict_sentence(summary["metrics"], summary.get("comparison"), summary["reasons"])
-    return f"{summary['recipe']} {summary['version']} is {summary['state']}: {sentence}"
+    if sentence.lower().startswith(summary["state"]):  # "Refused: ..." says the state
+        return f"{summary['recipe']} {summary['version']}: {sentence}"
+    return f"{summary['recipe']} {summary['version']} is {summary['state']}. {sentence}"
 
 
-def result_markdown(summary: Mapping[str, Any]) -> str:
-    """Return a run's result in Markdown: state, verdict, where its pages are, and the commands to type next."""
+def result_markdown(summary: Mapping[str, Any], report: str) -> str:
+    """Return a run's result in Markdown: state, verdict, where its pages are, and the commands to type next.
+
+    Args:
+        summary: `RunSummary` of the run.
+        report: address of its report.
+    """
     recipe, version, state = summary["recipe"], summary["version"], summary["state"]
     paragraphs = [
         f"## {recipe} {version} is {state}",
         verdict_sentence(summary["metrics"], summary.get("comparison"), summary["reasons"]),
         f"Run in MLflow: {summary['run_url']}",
-        f"Report: {summary['report']}",
+        f"Report: {report}",
         f"Next: `{next_commands(recipe, version, state)}`",
     ]
     return "\n\n".join(paragraphs)

@@ -90,7 +90,7 @@ class StackStatus(TypedDict):
     services: list[ServiceRow]
     runs: list[RunRow] | None
     champions: list[ChampionRow]
-    alarms: list[dict[str, str]]
+    alarms: list[dict[str, str | None]]
     waiting_for_approval: list[ApprovalRow]
     next_runs: list[NextRun] | None
 

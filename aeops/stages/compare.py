@@ -126,7 +126,7 @@ def compare_detectors(
 ) -> tuple[list[ComparisonResult], ComparisonVerdict]:
     """Return the result of each comparison, and the verdict over all of them with its reasons."""
     if champion is None:
-        reason = f"{recipe.name} has no champion yet: there is nothing to compare with"
+        reason = f"{recipe.name} had no champion: there was nothing to compare with"
         return [], ComparisonVerdict(FIRST_VERSION, True, [reason])
     if champion.sha256 == challenger.sha256:
         reason = f"the challenger has the same bundle as the champion, {champion.sha256[:12]}"

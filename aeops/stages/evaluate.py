@@ -383,9 +383,9 @@ def metrics_line(metrics: MetricTree) -> str:
         line += f" (PCA {reconstruction['pca']['mse']:.5f})"
     if "detection" in metrics:
         line += f", AUROC {metrics['detection']['model']['auroc']:.3f}"
-    asked = "" if alarms["requested"] is None else f" (asked {alarms['requested']:.2%})"
+    requested = "" if alarms["requested"] is None else f" (requested {alarms['requested']:.2%})"
     name = "false alarms" if has_labels(metrics) else "flagged"
-    return f"{line}, {name} {alarms['measured']:.2%}{asked}"
+    return f"{line}, {name} {alarms['measured']:.2%}{requested}"
 
 
 if __name__ == "__main__":

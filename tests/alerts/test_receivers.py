@@ -11,7 +11,7 @@ from monitored_project import ROOT
 
 from aeops.alerts import formats, notices
 from aeops.alerts.notices import OpenAlarms
-from aeops.alerts.receivers import page_link, read_receivers, report_problems, send, sent_file
+from aeops.alerts.receivers import document_link, page_link, read_receivers, report_problems, send, sent_file
 from aeops.cli.main import main
 from aeops.cli.notify import test_receivers as send_tests
 from aeops.errors import UsageError
@@ -146,13 +146,21 @@ def test_who_is_told_depends_on_event_and_recipe(project: Project) -> None:
 def test_pagerduty_opens_an_incident_acknowledges_it_and_resolves_it() -> None:
     opened = formats.pagerduty_body(notices.alarm(ALARMS, ["not yet"], ""), "k")
     seen = formats.pagerduty_body(notices.acknowledged(ALARMS, "ada", "a lamp", "h", ""), "k")
-    refused = formats.pagerduty_body(notices.answered(notices.refused("digits", "4", "Refused: worse.", ""), ALARMS), "k")
+    refused = formats.pagerduty_body(
+        notices.answered(notices.refused("digits", "4", "Refused: worse.", "", champion="3"), ALARMS), "k"
+    )
     closed = formats.pagerduty_body(notices.answered(notices.accepted("digits", "5", "Accepted.", ""), ALARMS), "k")
     actions = [body["event_action"] for body in (opened, seen, refused, closed)]
     assert actions == ["trigger", "acknowledge", "trigger", "resolve"]
     assert {body["dedup_key"] for body in (opened, seen, refused, closed)} == {"digits 3 alarms"}
     assert refused["payload"]["custom_details"]["text"].startswith("The alarms of champion 3 (scores, codes) stay")
     assert closed["payload"]["custom_details"]["text"].startswith("It closes the alarms of champion 3: scores, codes.")
+
+
+def test_a_refusal_says_which_champion_stays_if_there_is_one() -> None:
+    refused = notices.refused("digits", "4", "Refused: worse.", "", champion="3")
+    assert refused.text == "Refused: worse.\ndigits 3 stays champion. All reasons: ae why digits@4"
+    assert "There is no champion." in notices.refused("digits", "1", "Refused: worse.", "", champion=None).text
 
 
 def test_the_same_failure_with_another_time_in_it_is_the_same() -> None:
@@ -192,6 +200,8 @@ def test_links_lead_to_the_page_that_receivers_reach(project: Project) -> None:
     assert page_link(project, "digits", "report") == report.as_uri()
     write_settings(project, Settings(page_port=8181))
     assert page_link(project, "digits", "monitoring") == "http://127.0.0.1:8181/r/digits/monitoring"
+    data_docs = document_link(project, "data-docs/digits/index.html", project.root / "missing.html")
+    assert data_docs == "http://127.0.0.1:8181/data-docs/digits/index.html", "a browser opens no file from Prefect's page"
     settings(project, page="https://ae.example.org/")
     assert page_link(project, "digits", "report") == "https://ae.example.org/r/digits/report"
 

@@ -61,7 +61,7 @@ def judged(recipe, evaluated, tmp_path, challenger, champion, count=1, prepared=
 def test_without_a_champion_the_first_is_accepted(recipe, evaluated, tmp_path):
     found = judged(recipe, evaluated, tmp_path, evaluated.bundle, None)
     assert (found["verdict"], found["accepted"], found["champion"], found["rules"]) == ("first", True, None, [])
-    assert "no champion yet" in found["reasons"][0]
+    assert "had no champion: there was nothing to compare with" in found["reasons"][0], "it is read after the promotion, too"
     assert json.loads((tmp_path / "comparison.json").read_text()) == found
 
 

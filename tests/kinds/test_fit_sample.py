@@ -141,9 +141,9 @@ def test_a_text_becomes_one_line_and_json_strings_are_read() -> None:
     ("content", "kind", "model", "told"),
     [
         (b"", "text/plain", DIGIT, "nothing was given"),
-        (b"\x89PNG not really", "image/png", DIGIT, "cannot be read as an image"),
+        (b"\x89PNG not really", "image/png", DIGIT, r"UnidentifiedImageError: cannot identify image file\): expected PNG"),
         (b"GIF89a", "image/gif", DIGIT, "cannot be read as an image"),
-        (b"0 1 two", "text/plain", DIGIT, "neither JSON of numbers"),
+        (b"0 1 two", "text/plain", DIGIT, "the text is neither JSON of numbers"),
         (b"[[1,2],[3]]", "text/plain", DIGIT, "neither JSON of numbers"),
         (b"[" * 5000, "text/plain", DIGIT, "neither|nested"),
         (b"1 2 3", "text/plain", DIGIT, "got 3 numbers"),

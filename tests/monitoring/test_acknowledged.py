@@ -52,9 +52,12 @@ def test_an_alarm_that_was_seen_is_in_the_ledger_with_who_and_why_once(
 ) -> None:
     assert main(["alarm", "list"]) == 0
     assert "not seen yet: ae alarm ack digits --why TEXT" in capsys.readouterr().out
-    for _ in range(2):  # the second time it is there already
-        assert main(["alarm", "ack", "digits", "--by", "ada", "--why", "a new lamp"]) == 0
-    assert "scores, codes of digits 1, by ada" in capsys.readouterr().out
+    assert main(["alarm", "ack", "digits", "--by", "ada", "--why", "a new lamp"]) == 0
+    assert "scores, codes of digits 1, by ada: line 2 of the ledger" in capsys.readouterr().out
+    assert main(["alarm", "ack", "digits", "--by", "bob", "--why", "the lens"]) == 0
+    again = capsys.readouterr().out
+    assert "by ada before: line 2 of the ledger, a new lamp" in again
+    assert "recorded   nothing" in again, "bob learns that his reason is not in the ledger"
     entries = ledger.read_entries(alarmed, "digits")
     assert [(entry.event, entry.who, entry.why) for entry in entries[1:]] == [("acknowledgement", "ada", "a new lamp")]
     assert ledger.champion_at(entries) == "1", "the champion stays"
@@ -134,7 +137,11 @@ def test_a_retrain_without_a_version_says_why(project: Project) -> None:
     said = describe_alarm_answer(verdict, [ended], entries)
     assert said == f"the retrain of {moment}: nothing new for digits: trained nothing"
     assert describe_alarm_answer(verdict | {"version": "2"}, [ended], entries) == "no retrain was started: not yet"
+    due = {"version": "1", "decision": {"retrain": True, "why": ["3 of 5 raised an alarm"], "command": "ae run digits"}}
     started_at = promoted - timedelta(hours=1)
+    assert describe_alarm_answer(due, [], entries) == (
+        "a retrain is due: 3 of 5 raised an alarm. A check of the schedule starts it, or you: ae run digits"
+    )
     assert describe_answer(entries, started_at, "it failed: no disk").startswith("it failed: no disk; later version 1 became")
 
 

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,8 +15,12 @@ import pytest
 from checkout import wait_for
 
 from aeops.page.app import build_page_app
+from aeops.page.background_query import QueryResult
+from aeops.page.view import StackState, build_recipe_view, is_taking_over
 from aeops.project import Project
 from aeops.recipe.reader import recipe_names
+from aeops.registry import ledger, promotion
+from aeops.registry.store import open_store
 
 from .conftest import HOSTILE, MEASURED, ROOT, Served, copied, write
 
@@ -198,8 +203,6 @@ def test_files_that_cannot_be_read_are_told_and_the_rest_stays(project: Project,
 
 @pytest.mark.slow
 def test_a_version_that_waits_for_approval_is_at_the_top_with_the_command(project: Project, tmp_path: Path) -> None:
-    from aeops.registry import ledger
-
     changed = copied(project, tmp_path)
     decision = ledger.Decision("request", "digits", "2", who="grace", why="better", evidence={"sha256": "5" * 64})
     ledger.append_entry(changed, decision)
@@ -207,6 +210,27 @@ def test_a_version_that_waits_for_approval_is_at_the_top_with_the_command(projec
         text = page(asking, "/").text
         assert "Version 2 waits for approval, requested by grace." in text
         assert "ae approve digits 2 --by NAME --why TEXT" in text
+
+
+@pytest.mark.slow
+def test_a_recipe_whose_champion_was_retired_is_not_said_to_have_one(project: Project, tmp_path: Path) -> None:
+    copy = copied(project, tmp_path)
+    promotion.retire(open_store(copy), "digits", who="ada", why="the line has closed")
+    with Served(copy) as running, httpx.Client(base_url=running.address, timeout=30) as asking:
+        wait_for(lambda: "data-loading" not in asking.get("/").text, 60)
+        text = page(asking, "/").text
+    assert "The champion's run has no metrics." not in text
+    assert "No version is champion, so there are no key figures." in text
+
+
+def test_the_service_may_try_a_new_champion_for_a_while(project: Project) -> None:
+    nothing = QueryResult()
+    view = build_recipe_view(project, "digits", StackState(nothing, nothing, nothing, nothing))
+    assert view.ledger.value is not None
+    assert view.ledger.value.last_move is not None
+    promoted = view.ledger.value.last_move.timestamp
+    assert is_taking_over(view, promoted + timedelta(seconds=90))
+    assert not is_taking_over(view, promoted + timedelta(seconds=130)), "longer than in the shadow: the page says so"
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import ClassVar
@@ -17,7 +18,8 @@ from stack_processes import record_service
 from aeops.errors import InfrastructureError
 from aeops.machine.servers import prefect_server
 from aeops.page.background_query import BackgroundQuery, QueryResult
-from aeops.page.stack_status import PrefectDeployment, basic_auth_header, check_services, read_plans
+from aeops.page.stack_status import PrefectDeployment, PrefectPlans, basic_auth_header, check_services, read_plans
+from aeops.page.view import StackState
 from aeops.project import Project
 
 
@@ -142,6 +144,14 @@ def test_a_question_that_fails_keeps_the_answer_before_and_says_why() -> None:
         time.sleep(0.01)
     kept.close()
     assert (kept.latest_result().value, kept.latest_result().error) == ("one", "nobody answers")
+
+
+def test_answers_that_are_older_than_a_read_page_are_loaded_at_once() -> None:
+    now = datetime.now(UTC)
+    answers = [QueryResult(value, now) for value in ({"recipes": {}}, {}, {}, PrefectPlans())]
+    assert StackState(*answers).is_complete  # type: ignore[arg-type]
+    answers[2] = QueryResult({}, now - timedelta(hours=8))  # nobody has read the page overnight
+    assert not StackState(*answers).is_complete, "the page reloads in a second, not in fifteen"  # type: ignore[arg-type]
 
 
 def test_nobody_is_asked_while_nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:

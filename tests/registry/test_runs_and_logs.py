@@ -45,7 +45,9 @@ def test_runs_lists_each_run_with_the_version_that_it_made(
 
 def test_a_project_without_a_run_says_how_to_begin(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["runs"]) == 0
-    assert capsys.readouterr().out == "no run yet: `ae run RECIPE` makes the first\n"
+    assert capsys.readouterr().out == (
+        "no run whose data was accepted: `ae run RECIPE` makes the first; what an earlier one printed: ae logs RECIPE\n"
+    )
     assert main(["runs", "digit"]) == 2
     assert "did you mean digits" in capsys.readouterr().err
     assert main(["runs", "-n", "0"]) == 2

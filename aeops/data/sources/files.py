@@ -73,7 +73,9 @@ def source_folder(project: Project, path: str, next_step: str) -> Path:
     Raises:
         DataError: there is none.
     """
-    candidate_paths = [*project.source_paths(path), project.home / path]
+    candidate_paths = list(
+        dict.fromkeys([*project.source_paths(path), project.home / path])
+    )  # an absolute path is the same in each
     for candidate_path in candidate_paths:
         if candidate_path.is_dir():
             return candidate_path
