@@ -24,7 +24,7 @@ from aeops.monitoring.signals import _describe_evidence
 from aeops.monitoring.verdict_text import TOO_FEW, describe_calm
 from aeops.project import Project
 from aeops.registry import ledger
-from aeops.registry.acknowledgement import alarm_evidence, describe_answer, find_acknowledgement
+from aeops.registry.acknowledgement import alarm_evidence, describe_answer, describe_closing, find_acknowledgement, find_closing
 from aeops.registry.ledger import Decision
 from aeops.stack.alarms import read_alarms
 
@@ -119,6 +119,21 @@ def test_a_retrain_is_answered_by_the_first_decision_after_it(project: Project) 
     after = first[-1].timestamp
     entry(project, "refusal", version="2", why="worse")
     assert describe_answer(ledger.read_entries(project, "digits"), after) == "version 2 was refused: worse"
+
+
+def test_alarms_are_closed_by_the_entry_by_which_their_version_stopped_being_champion(project: Project) -> None:
+    said = []
+    for event, before, after in (("promotion", "1", "2"), ("rollback", "2", "1"), ("retirement", "1", None)):
+        entry(project, event, version=after or before, from_version=before, to_version=after)
+        closing = find_closing(ledger.read_entries(project, "digits"), before)
+        assert closing is not None
+        said.append(describe_closing(closing).partition(" on ")[0])
+    assert said == ["version 2 became champion", "ada made version 1 champion again", "ada retired version 1"]
+    entries = ledger.read_entries(project, "digits")
+    second = find_closing(entries, "2")
+    assert second is not None
+    assert second.event == "rollback", "not the retirement after it"
+    assert find_closing(entries, None) is None
 
 
 def test_a_retrain_without_a_version_says_why(project: Project) -> None:
