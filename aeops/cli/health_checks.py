@@ -364,12 +364,13 @@ def check_champion_state(store: Store, name: str) -> Iterator[HealthCheck]:
         yield HealthCheck("note", name, f"ledger: {sentence}; compare with another clock", "date")
     champion = store.champion(name)
     if champion is None:
-        yield _missing_champion(name, entries)
+        yield describe_missing_champion(name, entries)
     else:
         yield HealthCheck("good", name, f"champion is version {champion.version}; its bundle and the ledger are whole")
 
 
-def _missing_champion(name: str, entries: Sequence[ledger.LedgerEntry]) -> HealthCheck:
+def describe_missing_champion(name: str, entries: Sequence[ledger.LedgerEntry]) -> HealthCheck:
+    """Return that a recipe has no champion: with the reasons of the last refusal where a version was refused."""
     refusals = [entry for entry in entries if entry.event == "refusal"]
     if refusals:
         version = refusals[-1].version

@@ -1,7 +1,7 @@
 """A table in files: what is in it, and the recipe that is proposed for it."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -167,13 +167,22 @@ def propose_rows(
         roles.kept = [profile for profile in roles.kept if profile.name != roles.time]
     if not roles.kept:
         reasons = format_reasons(roles.left_out, NAMED)
-        raise DataError(f"{understood.source}: no column is left to learn from: {reasons}")
+        advice = _advise_texts(profiles, roles.left_out)
+        raise DataError(f"{understood.source}: no column is left to learn from: {reasons}{advice}")
     anomalies = split_labels(list(roles.label_counts), choices, understood) if len(roles.label_counts) > 1 else ()
     _describe(understood, table, profiles, roles, file_count)
     return _recipe(understood, table, source, roles, anomalies, dataset)
 
 
 # ---------------------------------------------------------------- what was understood
+
+
+def _advise_texts(profiles: Sequence[ColumnProfile], left_out: Mapping[str, str]) -> str:
+    """Return the option that learns from a column of texts, where one was left out as it is no category; else nothing."""
+    for profile in profiles:
+        if profile.name in left_out and profile.distinct > 1 and not profile.type:
+            return f"; to learn from these texts: --text {shlex.quote(profile.name)}"
+    return ""
 
 
 def _describe(

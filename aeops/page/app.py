@@ -30,7 +30,7 @@ from starlette.exceptions import HTTPException
 
 from ae_models.mappings import select_keys
 from ae_models.names import names_in
-from aeops.bundle.explanations import PARTS_UNIT
+from aeops.bundle.explanations import PARTS_UNIT, short_part_name
 from aeops.drawing.svg import theme_css
 from aeops.drawing.words import format_share
 from aeops.errors import AeError, InfrastructureError, UsageError, as_ae_error
@@ -365,5 +365,6 @@ def template_environment() -> Environment:
         "parse_timestamp": view.parse_timestamp,
         "is_number": state_files.is_number,
         "sample_image": pictures.sample_image,
+        "part_name": short_part_name,
     }
     return environment

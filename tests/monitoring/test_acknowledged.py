@@ -12,6 +12,7 @@ from local_receivers import name_webhook, notices_of, receiver
 from monitored_project import on_day, promotion_of
 
 from aeops.cli.main import main
+from aeops.cli.status import print_status
 from aeops.drawing.words import format_odds
 from aeops.files import make_folder
 from aeops.monitoring import paths
@@ -27,19 +28,25 @@ from aeops.registry import ledger
 from aeops.registry.acknowledgement import alarm_evidence, describe_answer, describe_closing, find_acknowledgement, find_closing
 from aeops.registry.ledger import Decision
 from aeops.stack.alarms import read_alarms
+from aeops.stack.status import read_stack_status
 
 ALARMS = [{"name": "scores", "since": "2026-11-20"}, {"name": "codes", "since": "2026-11-21"}]
+
+
+def write_alarms(project: Project) -> None:
+    """Write the verdict of a check of version 1 with two alarms."""
+    signals = [one | {"verdict": "alarm", "says": f"{one['name']} have moved", "counts": True} for one in ALARMS]
+    file = paths.verdict_file(project, "digits")
+    make_folder(file.parent)
+    document = {"as_of": "2026-11-21T12:00:00+00:00", "version": "1", "signals": signals, "drift": None}
+    file.write_text(json.dumps(document), encoding="utf-8")
 
 
 @pytest.fixture
 def alarmed(registered: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     """The registered champion, whose last check found two alarms."""
     copied = Project(Path(shutil.copytree(registered.root, tmp_path / "copy")), tmp_path / "copy" / ".ae")
-    signals = [one | {"verdict": "alarm", "says": f"{one['name']} have moved", "counts": True} for one in ALARMS]
-    file = paths.verdict_file(copied, "digits")
-    make_folder(file.parent)
-    document = {"as_of": "2026-11-21T12:00:00+00:00", "version": "1", "signals": signals, "drift": None}
-    file.write_text(json.dumps(document), encoding="utf-8")
+    write_alarms(copied)
     monkeypatch.chdir(copied.root)
     for name in ("MLFLOW_TRACKING_URI", "AE_HOME"):
         monkeypatch.delenv(name, raising=False)
@@ -92,6 +99,20 @@ def test_there_must_be_an_alarm_of_the_present_champion(alarmed: Project, capsys
         file.write_text(json.dumps(changed), encoding="utf-8")
         assert main(["alarm", "ack", "digits", "--why", "seen"]) == 2
         assert "no alarm of the present champion of digits" in capsys.readouterr().err
+
+
+def test_the_status_says_who_has_seen_an_alarm_by_name_and_as_json(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    write_alarms(project)
+    entry(project, "acknowledgement", evidence=alarm_evidence(ledger.read_entries(project, "digits"), ALARMS[:1]))
+    seen, unseen = read_alarms(project)
+    assert (seen.to_dict()["seen_by"], seen.to_dict()["why"], unseen.to_dict()["seen_by"]) == ("ada", "so", None)
+    status = read_stack_status(project)
+    assert {"recipe", "signal", "says", "as_of", "seen_by", "why"} == set(status["alarms"][0])
+    print_status(status)
+    head, first, second = capsys.readouterr().out.partition("\nalarms\n")[2].splitlines()[:3]
+    assert head.endswith("seen by")
+    assert first.rstrip().endswith("ada")
+    assert not second.rstrip().endswith("ada")
 
 
 def entry(project: Project, event: str, **options: object) -> None:
