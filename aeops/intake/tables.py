@@ -12,6 +12,7 @@ from aeops.data.sources.files import links_beside
 from aeops.data.sources.table_columns import TableColumns
 from aeops.data.sources.table_files import list_table_files, read_table_files
 from aeops.data.sources.table_text import plain_numbers, unpack
+from aeops.drawing.words import format_count
 from aeops.errors import DataError, UsageError
 from aeops.intake.column_profile import ColumnProfile, profile_columns
 from aeops.intake.column_roles import ColumnRoles, find_roles
@@ -204,8 +205,8 @@ def _describe(
         repeated = round(len(table) * (1 - profile.missing)) - profile.distinct
         if profile.name == roles.identity and repeated:
             understood.oddities.append(
-                f"{profile.name}: {repeated:,} rows have the id of another: a later row replaces an earlier one. If it is no id, "
-                f"--ignore {profile.name}"
+                f"{profile.name}: {format_count(repeated, 'row')} with the id of another: a later row replaces an "
+                f"earlier one. If it is no id, --ignore {profile.name}"
             )
     if roles.group_hint is not None:
         understood.oddities.append(
@@ -224,7 +225,9 @@ def _describe(
             understood.oddities.append(f"{profile.name}: {profile.ambiguous}")
     if table.set_aside:
         shown = format_reasons(table.set_aside, 3)
-        understood.oddities.append(f"{len(table.set_aside):,} lines are no rows, and will be set aside: {shown}")
+        understood.oddities.append(
+            f"{format_count(len(table.set_aside), 'line')} that cannot be read as a row, to be set aside: {shown}"
+        )
 
 
 # ---------------------------------------------------------------- the recipe

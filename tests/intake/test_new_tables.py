@@ -106,7 +106,7 @@ def test_an_export_with_every_oddity_is_read_and_each_is_named(project: NewProje
     for text in (
         "Windows-1252; look whether 'Köln' is right",
         "2 lines before the header",
-        "1 lines behind the last row",
+        "1 line behind the last row",
         "decimal mark ','",
         "grouped by '.'",
         "Version is left out: it is constant",
@@ -470,7 +470,7 @@ def test_rows_of_one_id_are_counted(project: NewProject, tmp_path: Path) -> None
     rows.to_csv(tmp_path / "parts.csv", index=False)
     code, printed, _ = project.new("parts", tmp_path / "parts.csv", "--yes")
     assert code == 0
-    assert "part: 1 rows have the id of another: a later row replaces an earlier one. If it is no id, --ignore part" in printed
+    assert "part: 1 row with the id of another: a later row replaces an earlier one. If it is no id, --ignore part" in printed
     assert project.new("parts", tmp_path / "parts.csv", "--yes", "--force", "--ignore", "part")[0] == 0
     assert len(project.samples("parts").array) == 300
 
