@@ -100,20 +100,20 @@ def edit_recipe(file: Path, changes: dict[str, Any]) -> None:
 
 
 def first(clone: Clone) -> None:
-    clone.require("first", "1", clone.run(), "first", "state      champion")
+    clone.require("first", "1", clone.run(), "had no champion: there was nothing to compare with", "state      champion")
 
 
 def worse(clone: Clone) -> None:
     """A recipe of five epochs, not committed."""
-    clone.require("worse", "1", clone.run(expect=REFUSED, train__epochs=5), "worse beside champion 1", "refused")
+    clone.require("worse", "1", clone.run(expect=REFUSED, train__epochs=5), "worse than champion 1", "refused")
 
 
 def cannot_tell(clone: Clone) -> None:
     """So few test samples that no label has enough of them, committed."""
-    changes: dict[str, Any] = {"train__epochs": 60, "train__seed": 2, "data__split__test": 0.02}
+    changes: dict[str, Any] = {"train__epochs": 60, "train__seed": 2, "data__split__test": 0.05}
     output = clone.run(expect=REFUSED, **changes)
     clone.git("commit", "-qam", "few test samples")
-    clone.require("cannot tell", "1", output, "cannot tell beside champion 1")
+    clone.require("cannot tell", "1", output, "the samples do not show whether it is worse than champion 1")
 
 
 def approved(clone: Clone) -> None:
@@ -135,7 +135,7 @@ def other_data(clone: Clone) -> None:
     np.save(clone.root / "given" / "labels.npy", labels[chosen].astype(np.int64))
     source = {"kind": "npy", "path": "given/images.npy", "labels": "given/labels.npy"}
     output = clone.run(data__source=source, train__seed=4, train__augment__rotation=10, approval={"needed": False})
-    clone.require("other data", "5", output, "beside champion 4", "state      champion")
+    clone.require("other data", "5", output, "than champion 4", "state      champion")
 
 
 def rolled_back(clone: Clone) -> None:

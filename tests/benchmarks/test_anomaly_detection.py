@@ -16,10 +16,11 @@ from aeops.recipe.reader import read_recipe
 
 @pytest.fixture
 def quick_recipe(tmp_path: Path) -> Path:
-    """The recipe digits with a training of seconds."""
+    """The recipe digits with a training of seconds, and a score that depends on it."""
     recipe = yaml.safe_load(DIGITS_RECIPE.read_text(encoding="utf-8"))
     recipe["model"]["encode"]["widths"], recipe["model"]["decode"]["widths"] = [4, 8], [8, 4]
     recipe["train"] |= {"epochs": 1, "members": 2, "threads": 1}
+    recipe["score"] = {"kind": "normalised-residual", "energy": 0.5}
     file = tmp_path / "digits.yaml"
     file.write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
     return file
