@@ -229,7 +229,7 @@ def test_a_part_of_a_score_has_the_name_that_reports_have_and_an_empty_text_is_s
     }
     result = SimpleNamespace(
         name="pasted text",
-        scored_sample=SimpleNamespace(threshold=threshold, version="1", scorer="this page", prediction_id="", **facts),
+        scored_sample=SimpleNamespace(threshold=threshold, **facts),
         panels=[PageBlock("text", " ", "What the model makes of it")],
         parts=[{"score": "local-hull (orientations)", "value": 1.2}, {"score": "normalised-residual", "value": 0.4}],
         fitted_sample=FittedSample(np.zeros((1, 2)), [], []),
