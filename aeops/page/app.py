@@ -222,10 +222,10 @@ def add_documents(app: FastAPI, project: Project) -> None:
 def add_note(document: bytes, note: str) -> bytes:
     """Return an HTML document with a note as the first thing on it; the file was written before there was something to note."""
     start, body_tag, rest = document.partition(b"<body>")
-    paragraph = f'<p role="note" style="margin:1rem;font-weight:bold">{escape(note)}</p>'.encode()
     if not body_tag:
         return document
-    return start + body_tag + paragraph + rest
+    aside = f'<aside aria-label="Since then" style="margin:1rem;font-weight:bold">{escape(note)}</aside>'
+    return start + body_tag + aside.encode() + rest
 
 
 def is_hidden(path: Path) -> bool:
