@@ -111,7 +111,7 @@ def score_specs(spec: FitSpec, epochs: int) -> dict[str, FitSpec]:
     hull = LocalHullScoreSpec(space="orientations", blur=0.7, pool=4, tangents=True)
     return {
         "residual": _with_score(spec, NormalisedResidualScoreSpec(energy=0.5, blur=1.0), epochs),
-        "hull of orientations": _with_score(spec, hull, 1),
+        "hull of edges": _with_score(spec, hull, 1),
     }
 
 

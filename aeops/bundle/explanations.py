@@ -130,7 +130,9 @@ def describe_tokens(explanation: Explanation) -> list[str]:
 
 
 def quote_token(token: str) -> str:
-    """Return a token in quotes, without the space before a word."""
+    """Return a token in quotes, without the space before a word; `nothing` for an empty one, such as the end of a text."""
+    if not token:
+        return "nothing"
     return repr(token.strip() or token)
 
 

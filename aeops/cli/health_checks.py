@@ -15,6 +15,7 @@ from aeops.alerts.receivers import read_receivers, waiting_counts
 from aeops.data.dataset import content_sha256
 from aeops.data.dvc import find_foreign_remote, require_path_without_braces, require_whole_files
 from aeops.data.listed_recipes import unknown_recipes
+from aeops.drawing.words import format_count
 from aeops.errors import AeError, DataError
 from aeops.machine import platform_info
 from aeops.machine.access import may_read, may_write, require_writable_checkout, require_writable_state
@@ -243,7 +244,7 @@ def check_recipe(project: Project, name: str) -> Iterator[HealthCheck]:
         message = f"data/{folder.name} does not match its receipt: it was changed after it was accepted"
         yield HealthCheck("fault", name, message, f"ae run {name}")
         return
-    yield HealthCheck("good", name, f"recipe is valid; dataset {digest[:12]}, {receipt['rows']['accepted']} rows")
+    yield HealthCheck("good", name, f"recipe is valid; dataset {digest[:12]}, {format_count(receipt['rows']['accepted'], 'row')}")
 
 
 def check_settings(project: Project) -> Iterator[HealthCheck]:
@@ -262,7 +263,7 @@ def check_settings(project: Project) -> Iterator[HealthCheck]:
             message = f"{receiver.target.name} cannot be notified from here: {receiver.problem}"
             yield HealthCheck("note", "notify", message, f"ae notify --test {receiver.target.name}")
     for row in waiting_counts(project):
-        message = f"{row['receiver']} has not got {row['count']} notifications, the oldest of {row['since']}"
+        message = f"{row['receiver']} has not got {format_count(row['count'], 'notification')}, the oldest of {row['since']}"
         yield HealthCheck("note", "notify", message, "ae notify --retry")
 
 
@@ -364,12 +365,13 @@ def check_champion_state(store: Store, name: str) -> Iterator[HealthCheck]:
         yield HealthCheck("note", name, f"ledger: {sentence}; compare with another clock", "date")
     champion = store.champion(name)
     if champion is None:
-        yield _missing_champion(name, entries)
+        yield describe_missing_champion(name, entries)
     else:
         yield HealthCheck("good", name, f"champion is version {champion.version}; its bundle and the ledger are whole")
 
 
-def _missing_champion(name: str, entries: Sequence[ledger.LedgerEntry]) -> HealthCheck:
+def describe_missing_champion(name: str, entries: Sequence[ledger.LedgerEntry]) -> HealthCheck:
+    """Return that a recipe has no champion: with the reasons of the last refusal where a version was refused."""
     refusals = [entry for entry in entries if entry.event == "refusal"]
     if refusals:
         version = refusals[-1].version

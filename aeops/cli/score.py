@@ -106,13 +106,14 @@ def run_inbox(arguments: argparse.Namespace) -> int:
 def print_inbox(summary: "InboxSummary") -> None:
     """Print the result of each file, at most MAX_ROWS, and where to find the rest."""
     from aeops.cli.outputs import open_console
+    from aeops.drawing.words import format_count
     from aeops.machine.terminal import escape_line
 
     console = open_console(soft_wrap=True)
     files = summary["files"]
     lines = []
     for file in files["taken"]:
-        line = f"{file['name']}: {file['samples']:,} samples, {file['flagged']:,} flagged"
+        line = f"{file['name']}: {format_count(file['samples'], 'sample')}, {file['flagged']:,} flagged"
         if file["unscored"]:
             line += f", {file['unscored']:,} refused"
         lines.append(f"{line} ({file['call']})")

@@ -31,7 +31,8 @@ def run(arguments: argparse.Namespace) -> int:
     name = arguments.what
     if PREDICTION_ID.fullmatch(name) is None and "@" not in name:
         raise UsageError(
-            f"expected a prediction such as 7f3a9c2e-12 or a version such as digits@7, got {name!r} (ae show RECIPE)"
+            f"expected a prediction such as 7f3a9c2e-12 or a version such as digits@7, got {name!r}: "
+            "ae show RECIPE lists versions, ae score RECIPE FILE makes predictions"
         )
     project = find_project()
     store = open_store(project)

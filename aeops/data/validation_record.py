@@ -14,6 +14,7 @@ from aeops.data.dataset_validation import DatasetValidation
 from aeops.data.near_copies import NearCopies
 from aeops.data.set_aside import REPLACED, count_reasons
 from aeops.data.validation import ExpectationResult, messages_of
+from aeops.drawing.words import format_count
 from aeops.files import make_folder, write_json
 from aeops.machine.stored_json import read_json_if_whole
 from aeops.project import Project
@@ -176,4 +177,4 @@ def frequent_failures(validation: DatasetValidation) -> str:
     for result in validation.sample_results:
         if result.unexpected_items and result.check.severity != WARNING:
             counts[result.check.name] = len(result.unexpected_items)
-    return ", ".join(f"{name} ({count} samples)" for name, count in counts.most_common(MAX_NAMED_REASONS))
+    return ", ".join(f"{name} ({format_count(count, 'sample')})" for name, count in counts.most_common(MAX_NAMED_REASONS))

@@ -20,6 +20,17 @@ def format_share(value: float | None, digits: int = 1) -> str:
     return f"{value * 100:.{digits}f} %"
 
 
+def format_count(count: int, noun: str) -> str:
+    """Return a number of things.
+
+    >>> format_count(1, "row"), format_count(2000, "row")
+    ('1 row', '2,000 rows')
+    """
+    if count == 1:
+        return f"1 {noun}"
+    return f"{count:,} {noun}s"
+
+
 def format_span(bounds: Iterable[float] | None, digits: int = 3) -> str:
     """Return an interval as `low to high`; `not defined` for None."""
     if bounds is None:

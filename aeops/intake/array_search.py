@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from ae_models.names import names_not_in
+from aeops.drawing.words import format_count
 from aeops.errors import DataError, UsageError
 from aeops.intake.proposal import Choices, Understanding, find_name, source_path
 from aeops.intake.recipe_text import Entry
-from aeops.intake.wording import count_of
 from aeops.kinds.decoding import DecodeError
 from aeops.kinds.npy_bytes import map_npy
 from aeops.kinds.unpacking import read_gzip, require_archive_size
@@ -126,9 +126,9 @@ def _fill_splits(groups: np.ndarray, name: str, chosen: str | None, understood: 
     """Return whether groups are read; what a person did not choose is named where it is too little for the splits."""
     count = len(np.unique(groups))
     if chosen is None and count < LEAST_GROUPS:
-        understood.oddities.append(f"{name} is not read: {count_of(count, 'group')} of samples cannot fill the splits")
+        understood.oddities.append(f"{name} is not read: {format_count(count, 'group')} of samples cannot fill the splits")
         return False
-    understood.facts.append(("groups", f"{name}: {count_of(count, 'group')}, each in one split"))
+    understood.facts.append(("groups", f"{name}: {format_count(count, 'group')}, each in one split"))
     return True
 
 

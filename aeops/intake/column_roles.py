@@ -7,10 +7,10 @@ from itertools import pairwise
 
 from ae_models.names import index_by_name, names_not_in
 from ae_models.spec import CATEGORY, DATE, INTEGER, NUMBER, join_names
+from aeops.drawing.words import format_count
 from aeops.errors import UsageError
 from aeops.intake.column_profile import MOST_CATEGORIES, ColumnProfile
 from aeops.intake.proposal import ANOMALY_NAMES, NORMAL_NAMES, Choices, Understanding, names_among
-from aeops.intake.wording import count_of
 
 ID_NAMES = ("id", "uuid", "guid", "key", "index", "rowid", "row_id", "record", "serial", "no", "nr", "unnamed: 0", "")
 LABEL_NAMES = (
@@ -276,6 +276,6 @@ def _time_column(kept: Sequence[ColumnProfile]) -> tuple[str | None, str]:
         if len(times) > 20 and ordered >= 0.9 * (len(times) - 1):
             backwards = len(times) - 1 - ordered
             repeats = len(times) - len(set(times))
-            notes = [count_of(backwards, "step") + " back" if backwards else "", f"{repeats:,} repeated" if repeats else ""]
+            notes = [format_count(backwards, "step") + " back" if backwards else "", f"{repeats:,} repeated" if repeats else ""]
             return profile.name, ", ".join(filter(None, notes))
     return None, ""

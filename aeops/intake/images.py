@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import median
 
 from aeops.data.sources.image_files import ImageFolder, list_images, match_masks
+from aeops.drawing.words import format_count
 from aeops.errors import DataError
 from aeops.intake.common_sections import data_section, gate_section, threshold_section
 from aeops.intake.image_labels import ImageLayout, find_layout, find_masks_folder
@@ -17,7 +18,7 @@ from aeops.intake.image_probe import ImageProbe, ValueRange, measure_images, pro
 from aeops.intake.proposal import Choices, Proposal, Understanding, source_path, split_labels
 from aeops.intake.recipe_text import Entry
 from aeops.intake.sizing import count_anomalies, count_normal, fitting_side, split_sizes
-from aeops.intake.wording import count_of, format_counts, format_reasons
+from aeops.intake.wording import format_counts, format_reasons
 
 KEPT_SIDE = 64  # pixels; larger images are shrunk to it, as a first model trains in minutes then
 SIDE_MULTIPLE = 8
@@ -150,15 +151,14 @@ def _oddities(listing: ImageFolder, probe: ImageProbe, layout: ImageLayout, rule
     if listing.others:
         count = len(listing.others)
         are = "is no image by its name" if count == 1 else "are no images by their names"
-        lines.append(f"{count_of(count, 'file')} {are}, and left out: {_names(listing.others)}")
+        lines.append(f"{format_count(count, 'file')} {are}, and left out: {_names(listing.others)}")
     if listing.problems:
         lines.append(f"{len(listing.problems):,} left out: {_some(listing.problems)}")
     if probe.problems:
         lines.append(f"{len(probe.problems):,} cannot be read, and will be set aside: {_some(probe.problems)}")
     if probe.frames:
-        have = "has" if len(probe.frames) == 1 else "have"
         lines.append(
-            f"{count_of(len(probe.frames), 'file')} {have} several pages or frames, of which the first is read (frames: each in "
+            f"{format_count(len(probe.frames), 'file')} with several pages or frames, of which the first is read (frames: each in "
             f"the recipe makes a sample of each): {_names(probe.frames)}"
         )
     if probe.turned:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ae_models.names import names_not_in, names_of
 from ae_models.spec import join_names
+from aeops.drawing.words import format_count
 from aeops.errors import DataError, UsageError
 from aeops.intake.column_roles import ColumnRoles
 from aeops.intake.common_sections import TRIM, gate_section
@@ -16,7 +17,7 @@ from aeops.intake.proposal import Choices, Proposal, Understanding, label_values
 from aeops.intake.recipe_text import Entry, changed_values, list_entries
 from aeops.intake.series_search import GAP, LEAST_STEPS, LEAST_WINDOWS, LENGTHS, SHARES, FoundSeries
 from aeops.intake.sizing import batch_for, count_anomalies, epochs_for, threads_for
-from aeops.intake.wording import count_of, is_or_are
+from aeops.intake.wording import is_or_are
 from aeops.kinds.series_readings import CHANNEL_COLUMN, VALUE_COLUMN, is_long
 from aeops.recipe.gate_rules import MIN_GROUPS
 from aeops.recipe.sources import SeriesSource
@@ -140,9 +141,12 @@ def _describe(understood: Understanding, found: FoundSeries, roles: ColumnRoles,
     first, last = _format_minute(found.readings.times.min()), _format_minute(found.readings.times.max())
     machines = len(np.unique(found.readings.machines))
     of = f" of {machines:,} machines ({found.machine})" if found.machine is not None else ""
-    count = len(found.readings.times)
+    count, channels = len(found.readings.times), format_count(len(found.channels), "channel")
     understood.facts += [
-        ("kind", f"series: {count_of(count, 'reading')}{of} of {count_of(len(found.channels), 'channel')}, {understood.source}"),
+        (
+            "kind",
+            f"series: {format_count(count, 'reading')}{of} of {channels}, {understood.source}",
+        ),
         ("time", f"{_describe_times(found)}: every {found.every:g} s, {first} to {last} UTC"),
     ]
     for place, name in enumerate(found.channels):
@@ -154,13 +158,13 @@ def _describe(understood: Understanding, found: FoundSeries, roles: ColumnRoles,
         counts = ", ".join(f"{name} ({roles.label_counts[name]:,})" for name in labels)
         understood.facts.append(("labels", f"column {roles.labels}: {counts}"))
     if found.gaps:
-        gaps = f"{count_of(found.gaps, 'gap')} {is_or_are(found.gaps)} longer than {GAP:g} steps"
+        gaps = f"{format_count(found.gaps, 'gap')} {is_or_are(found.gaps)} longer than {GAP:g} steps"
         understood.oddities.append(f"{gaps}: short ones are filled, no window lies over others")
     if roles.time_profile is not None and roles.time_profile.ambiguous:
         understood.oddities.append(f"{found.time}: {roles.time_profile.ambiguous}")
     if found.readings.untimed:
         count, reason = len(found.readings.untimed), next(iter(found.readings.untimed.values()))
-        understood.oddities.append(f"{count_of(count, 'row')} without a time will be set aside: {reason}")
+        understood.oddities.append(f"{format_count(count, 'row')} without a time will be set aside: {reason}")
     if roles.time_note and not is_long(found.columns, ()):  # in the long form each channel repeats the times
         repaired = "readings are put in order, and those of one step are averaged"
         understood.oddities.append(f"{found.time}: {roles.time_note}: {repaired}")

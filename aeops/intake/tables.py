@@ -1,7 +1,7 @@
 """A table in files: what is in it, and the recipe that is proposed for it."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from aeops.data.sources.files import links_beside
 from aeops.data.sources.table_columns import TableColumns
 from aeops.data.sources.table_files import list_table_files, read_table_files
 from aeops.data.sources.table_text import plain_numbers, unpack
+from aeops.drawing.words import format_count
 from aeops.errors import DataError, UsageError
 from aeops.intake.column_profile import ColumnProfile, profile_columns
 from aeops.intake.column_roles import ColumnRoles, find_roles
@@ -23,7 +24,7 @@ from aeops.intake.series_search import find_series, refusal_reason
 from aeops.intake.sizing import batch_for, count_anomalies, count_normal, epochs_for, split_sizes, threads_for
 from aeops.intake.text_dialect import find_dialect
 from aeops.intake.time_columns import join_time_columns
-from aeops.intake.wording import count_of, format_counts, format_reasons
+from aeops.intake.wording import format_counts, format_reasons
 from aeops.kinds.decoding import DecodeError, decode_errors
 from aeops.recipe.table_sources import TableSource, TextFormat, table_format
 
@@ -170,13 +171,22 @@ def propose_rows(
         roles.kept = [profile for profile in roles.kept if profile.name != roles.time]
     if not roles.kept:
         reasons = format_reasons(roles.left_out, NAMED)
-        raise DataError(f"{understood.source}: no column is left to learn from: {reasons}")
+        advice = _advise_texts(profiles, roles.left_out)
+        raise DataError(f"{understood.source}: no column is left to learn from: {reasons}{advice}")
     anomalies = split_labels(list(roles.label_counts), choices, understood) if len(roles.label_counts) > 1 else ()
     _describe(understood, table, profiles, roles, file_count)
     return _recipe(understood, table, source, roles, anomalies, dataset)
 
 
 # ---------------------------------------------------------------- what was understood
+
+
+def _advise_texts(profiles: Sequence[ColumnProfile], left_out: Mapping[str, str]) -> str:
+    """Return the option that learns from a column of texts, where one was left out as it is no category; else nothing."""
+    for profile in profiles:
+        if profile.name in left_out and profile.distinct > 1 and not profile.type:
+            return f"; to learn from these texts: --text {shlex.quote(profile.name)}"
+    return ""
 
 
 def _describe(
@@ -197,10 +207,9 @@ def _describe(
     for profile in profiles:
         repeated = round(len(table) * (1 - profile.missing)) - profile.distinct
         if profile.name == roles.identity and repeated:
-            rows_have = f"{count_of(repeated, 'row')} {'has' if repeated == 1 else 'have'}"
             understood.oddities.append(
-                f"{profile.name}: {rows_have} the id of another: a later row replaces an earlier one. If it is no id, "
-                f"--ignore {profile.name}"
+                f"{profile.name}: {format_count(repeated, 'row')} with the id of another: a later row replaces an "
+                f"earlier one. If it is no id, --ignore {profile.name}"
             )
     if roles.group_hint is not None:
         understood.oddities.append(
@@ -219,9 +228,9 @@ def _describe(
             understood.oddities.append(f"{profile.name}: {profile.ambiguous}")
     if table.set_aside:
         shown = format_reasons(table.set_aside, 3)
-        count = len(table.set_aside)
-        are = "is no row" if count == 1 else "are no rows"
-        understood.oddities.append(f"{count_of(count, 'line')} {are}, and will be set aside: {shown}")
+        understood.oddities.append(
+            f"{format_count(len(table.set_aside), 'line')} that cannot be read as a row, to be set aside: {shown}"
+        )
 
 
 # ---------------------------------------------------------------- the recipe

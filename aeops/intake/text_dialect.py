@@ -10,8 +10,8 @@ from itertools import filterfalse, islice
 from typing import NamedTuple
 
 from aeops.data.sources.table_text import count_footer
+from aeops.drawing.words import format_count
 from aeops.errors import DataError
-from aeops.intake.wording import count_of, is_or_are
 from aeops.recipe.table_sources import TextFormat
 
 DELIMITERS = (",", ";", "\t", "|")
@@ -87,10 +87,9 @@ def find_dialect(content: bytes) -> tuple[TextFormat, list[str]]:
     footer = _footer_count(text, delimiter, width)
     has_header = _is_header(records)
     if skip:
-        messages.append(f"{count_of(skip, 'line')} before the header {is_or_are(skip)} left out: {text[:60].splitlines()[0]!r}")
+        messages.append(f"left out: {format_count(skip, 'line')} before the header: {text[:60].splitlines()[0]!r}")
     if footer:
-        last = text.rstrip().splitlines()[-1][:60]
-        messages.append(f"{count_of(footer, 'line')} behind the last row {is_or_are(footer)} left out: {last!r}")
+        messages.append(f"left out: {format_count(footer, 'line')} behind the last row: {text.rstrip().splitlines()[-1][:60]!r}")
     if not has_header:
         messages.append("no line names the columns: they are called c0, c1, ...")
     dialect = TextFormat(encoding, delimiter, skip_lines=skip, footer_lines=footer, header=has_header)

@@ -14,12 +14,13 @@ import numpy as np
 from ae_models.names import names_not_in
 from aeops.data.sources.files import links_beside
 from aeops.data.sources.texts import JSON_SUFFIXES, MAX_LINE_BYTES, Records, list_text_files, read_records
+from aeops.drawing.words import format_count
 from aeops.errors import DataError, UsageError
 from aeops.intake.common_sections import TRIM, data_section, gate_section, threshold_section
 from aeops.intake.proposal import Choices, Proposal, Understanding, find_name, names_among, source_path, split_labels
 from aeops.intake.recipe_text import Entry
 from aeops.intake.sizing import SplitSizes, batch_for, count_anomalies, count_normal, split_sizes
-from aeops.intake.wording import count_of, format_counts, format_reasons, utf8_length
+from aeops.intake.wording import format_counts, format_reasons, utf8_length
 from aeops.kinds.decoding import DecodeError, decode_errors
 from aeops.kinds.table_cells import cell_text
 from aeops.kinds.text import describe_text
@@ -185,18 +186,18 @@ def _describe(
     length = _sample_length(lengths)
     cut = sum(one > length for one in lengths)
     if cut:
-        understood.oddities.append(f"{cut:,} texts are longer than {length:,} bytes, and will be cut there")
+        understood.oddities.append(f"{format_count(cut, 'text')} longer than {length:,} bytes, to be cut there")
     empty = len(records.texts) - len(texts)
     if empty:
-        understood.oddities.append(f"{empty:,} texts are empty, and will be set aside")
+        understood.oddities.append(f"{format_count(empty, 'empty text')}, to be set aside")
     copies = len(texts) - len(set(texts))
     if copies:
-        understood.oddities.append(f"{copies:,} texts are equal to another one: accepted, and never on two sides of a split")
+        understood.oddities.append(
+            f"{format_count(copies, 'text')} equal to another one: accepted, and never on two sides of a split"
+        )
     if records.set_aside:
         shown = format_reasons(records.set_aside, 3)
-        count = len(records.set_aside)
-        are = "is no text" if count == 1 else "are no texts"
-        understood.oddities.append(f"{count_of(count, 'line')} {are}, and will be set aside: {shown}")
+        understood.oddities.append(f"{format_count(len(records.set_aside), 'line')} without a text, to be set aside: {shown}")
 
 
 # ---------------------------------------------------------------- the recipe

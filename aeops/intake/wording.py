@@ -18,15 +18,6 @@ def format_counts(counts: Iterable[tuple[str, int]]) -> str:
     return ", ".join(f"{name} ({count:,})" for name, count in counts)
 
 
-def count_of(count: int, noun: str) -> str:
-    """Return a count with its noun.
-
-    >>> count_of(1, "row"), count_of(1200, "row")
-    ('1 row', '1,200 rows')
-    """
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
 def is_or_are(count: int) -> str:
     """Return the verb that goes with a count."""
     return "is" if count == 1 else "are"

@@ -163,7 +163,7 @@ def fit_values(values: np.ndarray, spec: SampleSpec, row: int) -> FittedSample:
         sample = values
     elif values.ndim > 0 and values.shape[1:] in shapes | {(size,)} and len(values):
         if not 0 <= row < len(values):
-            raise DataError(f"sample {row} asked for; what was given holds the samples 0 to {len(values) - 1}")
+            raise DataError(f"expected a sample from 0 to {len(values) - 1}, got {row}")
         sample = values[row]
         if len(values) > 1:
             changes.append(f"Of {len(values):,} samples given, number {row} is shown.")

@@ -405,7 +405,7 @@ def _fit_readings(content: bytes, spec: SampleSpec, options: FitOptions) -> Fitt
         raise DataError(f"expected readings as CSV with a header line, got something else ({error})") from error
     windows = series_windows(columns, spec, from_text=True)
     if not 0 <= options.row < len(windows.starts):
-        raise DataError(f"sample {options.row} asked for; what was given holds the windows 0 to {len(windows.starts) - 1}")
+        raise DataError(f"expected a window from 0 to {len(windows.starts) - 1}, got {options.row}")
     changes = []
     if len(windows.starts) > 1:
         changes.append(

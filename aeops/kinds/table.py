@@ -46,6 +46,7 @@ from aeops.kinds.table_rows import (
     prepared_rows,
     read_columns_file,
     read_csv_columns,
+    require_header_and_row,
     row_dtype,
     rows_of_columns,
 )
@@ -122,14 +123,17 @@ class TableKind(KindDefaults):
                     if isinstance(inputs, dict) and isinstance(inputs.get("inputs"), list | dict):
                         inputs = inputs["inputs"]
                 else:
+                    require_header_and_row(text)
                     columns = read_csv_columns(content)
         except DecodeError as error:
-            raise DataError(f"expected a row as a JSON object, or CSV with a header line, got neither ({error})") from error
+            raise DataError(
+                f"expected a row as a JSON object, or CSV with a header line and commas between the cells, got neither ({error})"
+            ) from error
         if is_json:
             columns = columns_of_objects(inputs, specs)
         rows = rows_of_columns(columns, specs, from_text=not is_json)
         if not 0 <= options.row < len(rows):
-            raise DataError(f"sample {options.row} asked for; what was given holds the samples 0 to {len(rows) - 1}")
+            raise DataError(f"expected a row from 0 to {len(rows) - 1}, got {options.row}")
         changes = [f"Of {len(rows):,} rows given, number {options.row} is shown."] if len(rows) > 1 else []
         return FittedSample(rows[options.row : options.row + 1], changes, [])
 

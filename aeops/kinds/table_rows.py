@@ -47,6 +47,16 @@ def require_columns(found: Sequence[str], columns: Sequence[ColumnSpec], what: s
     raise DataError(f"expected {what} with the column {named_missing}, got the columns {named_found or 'none'}{hint}")
 
 
+def require_header_and_row(text: bytes) -> None:
+    """Raise DataError where pasted CSV is one line, which pyarrow's message would not say.
+
+    Args:
+        text: without white space at its start.
+    """
+    if len(text.rstrip().splitlines()) < 2:
+        raise DataError("expected a row as a JSON object, or CSV with a header line and a row below it, got one line")
+
+
 def rows_of_columns(
     columns: Mapping[str, Any], specs: Sequence[ColumnSpec], from_text: bool, from_file: bool = False
 ) -> np.ndarray:

@@ -6,7 +6,7 @@ from datetime import date, datetime, timedelta
 
 import numpy as np
 
-from aeops.drawing.words import format_odds, format_share
+from aeops.drawing.words import format_count, format_odds, format_share
 from aeops.evaluation.reference import CalibrationReference
 from aeops.monitoring.block_counts import MISSING_TIME
 from aeops.monitoring.champion_period import ChampionPeriod
@@ -227,7 +227,7 @@ def _describe_change(
     if test == ALARM_RATE_SIGNAL:
         return _describe_alarm_rate(counts, columns, period, unit)
     if test == INPUT_SIGNAL and changes:
-        return f"of {len(changes)} columns, on the last {RECENT_DAYS} days: {describe_most_moved(changes)}"
+        return f"of {format_count(len(changes), 'column')}, on the last {RECENT_DAYS} days: {describe_most_moved(changes)}"
     recent_counts = np.sum([counts.bins[test][day] for day in evidence.days[-RECENT_DAYS:]], axis=0)
     if test == SCORE_SIGNAL:
         return f"of the scores of the last {RECENT_DAYS} days {_describe_shift(recent_counts[0], columns[0])}"
@@ -309,7 +309,7 @@ def evaluate_volume(spec: MonitorSpec, counts: DailyCounts, period: ChampionPeri
     silent_days = _count_silent_days(counts, midnight_today, bounds.silent_days)
     is_silent = silent_days >= bounds.silent_days and counts.samples_on(current_day) == 0
     silence_message = f"no sample scored in {bounds.silent_days} whole days"
-    message = f"{yesterday_samples:,} samples on the last whole day"
+    message = f"{format_count(yesterday_samples, 'sample')} on the last whole day"
     if is_silent and monitored_days >= bounds.silent_days:
         return Signal(VOLUME_SIGNAL, ALARM, silence_message, samples=0)
     if monitored_days >= 1 and bounds.min is not None and yesterday_samples < bounds.min:

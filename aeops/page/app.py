@@ -25,11 +25,12 @@ from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment
+from markupsafe import escape
 from starlette.exceptions import HTTPException
 
 from ae_models.mappings import select_keys
 from ae_models.names import names_in
-from aeops.bundle.explanations import PARTS_UNIT
+from aeops.bundle.explanations import PARTS_UNIT, short_part_name
 from aeops.drawing.svg import theme_css
 from aeops.drawing.words import format_share
 from aeops.errors import AeError, InfrastructureError, UsageError, as_ae_error
@@ -194,7 +195,11 @@ def add_documents(app: FastAPI, project: Project) -> None:
         documents = recipe_documents(project, recipe)
         if document_name not in documents:
             raise HTTPException(404, f"{recipe} has no page {document_name!r}, expected one of {', '.join(documents)}")
-        return document_response(documents[document_name])
+        response = document_response(documents[document_name])
+        if document_name == "monitoring" and (closing := view.read_closed_alarms(project, recipe)):
+            response.body = add_note(bytes(response.body), f"The alarms on this page are closed: {closing}.")
+            response.headers["content-length"] = str(len(response.body))
+        return response
 
     def show_comparison(recipe: str, first: str, second: str) -> Response:
         require_recipe(project, recipe)
@@ -212,6 +217,15 @@ def add_documents(app: FastAPI, project: Project) -> None:
     app.add_api_route("/r/{recipe}/{document_name}", show_document)
     app.add_api_route("/r/{recipe}/compare/{first}/{second}", show_comparison)
     app.add_api_route("/data-docs/{path:path}", show_data_docs)
+
+
+def add_note(document: bytes, note: str) -> bytes:
+    """Return an HTML document with a note as the first thing on it; the file was written before there was something to note."""
+    start, body_tag, rest = document.partition(b"<body>")
+    if not body_tag:
+        return document
+    aside = f'<aside aria-label="Since then" style="margin:1rem;font-weight:bold">{escape(note)}</aside>'
+    return start + body_tag + aside.encode() + rest
 
 
 def is_hidden(path: Path) -> bool:
@@ -351,5 +365,6 @@ def template_environment() -> Environment:
         "parse_timestamp": view.parse_timestamp,
         "is_number": state_files.is_number,
         "sample_image": pictures.sample_image,
+        "part_name": short_part_name,
     }
     return environment

@@ -24,7 +24,7 @@ from aeops.page.state_files import JsonObject, LastRun, LedgerState, PagePart
 from aeops.project import Project
 from aeops.recipe.monitoring import TEST_SIGNALS
 from aeops.recipe.reader import Recipe
-from aeops.registry.acknowledgement import find_acknowledgement, is_closed
+from aeops.registry.acknowledgement import describe_closing, find_acknowledgement, find_closing, is_closed
 from aeops.registry.ledger import LedgerEntry
 from aeops.report.report_page import metric_tiles
 
@@ -181,6 +181,11 @@ class RecipeView:
         return list(self.monitoring.value["alarms"])
 
     @property
+    def closing(self) -> str:
+        """What closed the alarms of the last check, as that was of a former champion; empty where none was closed."""
+        return describe_closed_alarms(self.monitoring.value, self.ledger.value)
+
+    @property
     def seen(self) -> LedgerEntry | None:
         """The entry by which a person has seen all alarms; None where nobody has, or there is none."""
         if not self.alarms or self.ledger.value is None:
@@ -194,6 +199,27 @@ class RecipeView:
             return False
         tests = [signal for signal in self.monitoring.value["signals"] if signal.get("name") in TEST_SIGNALS]
         return bool(tests) and not any(signal.get("verdict") in ("quiet", "alarm") for signal in tests)
+
+
+def describe_closed_alarms(monitoring: JsonObject | None, ledger: LedgerState | None) -> str:
+    """Return what closed the alarms of a check, as that was of a former champion; empty where none was closed.
+
+    Args:
+        monitoring: of `state_files.read_monitoring`.
+    """
+    if monitoring is None or ledger is None or not monitoring["alarms"]:
+        return ""
+    entry = find_closing(ledger.entries, monitoring.get("version"))
+    if entry is None:
+        return ""
+    return describe_closing(entry)
+
+
+def read_closed_alarms(project: Project, name: str) -> str:
+    """Return `describe_closed_alarms` of a recipe's files; empty where one of them cannot be read."""
+    monitoring = state_files.read_part(lambda: state_files.read_monitoring(project, name))
+    ledger = state_files.read_part(lambda: state_files.read_ledger(project, name))
+    return describe_closed_alarms(monitoring.value, ledger.value)
 
 
 def first_of_each_kind(runs: list[PrefectRun]) -> list[PrefectRun]:

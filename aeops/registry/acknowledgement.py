@@ -44,6 +44,31 @@ def is_closed(entries: Sequence[LedgerEntry], version: str | None) -> bool:
     return bool(entries) and version is not None and ledger.champion_at(list(entries)) != version
 
 
+def find_closing(entries: Sequence[LedgerEntry], version: str | None) -> LedgerEntry | None:
+    """Return the entry by which a version stopped being champion, which closed its alarms; None where they are not closed.
+
+    Args:
+        entries: of the recipe's ledger.
+        version: that was checked; None where there was no champion.
+    """
+    if not is_closed(entries, version):
+        return None
+    for entry in reversed(entries):
+        if entry.moves_champion and entry.from_version == version:
+            return entry
+    return ledger.last_move(list(entries))
+
+
+def describe_closing(entry: LedgerEntry) -> str:
+    """Return what an entry of `find_closing` did, such as "version 2 became champion on 2026-11-21 12:00 UTC"."""
+    moment = f"{entry.timestamp:%Y-%m-%d %H:%M} UTC"
+    if entry.to_version is None:
+        return f"{entry.who} retired version {entry.from_version} on {moment}: {entry.why}"
+    if entry.event == "rollback":
+        return f"{entry.who} made version {entry.to_version} champion again on {moment}: {entry.why}"
+    return f"version {entry.to_version} became champion on {moment}"
+
+
 def describe_answer(entries: Sequence[LedgerEntry], started_at: datetime, outcome: str | None = None) -> str:
     """Return what came of a retrain that was started at that time, by the first decision after it.
 

@@ -8,6 +8,7 @@ import shutil
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from aeops.drawing.words import format_count
 from aeops.machine.entry_point import run_main
 from aeops.machine.prefect_access import external_prefect_api
 from aeops.machine.stack_settings import read_settings
@@ -59,7 +60,7 @@ def delete_old_runs(api: PrefectApi, now: datetime) -> list[str]:
                 break
             count += deleted_count
         if count:
-            messages.append(f"deleted {count} flow runs that ended more than {age.days} days ago")
+            messages.append(f"deleted {format_count(count, 'flow run')} that ended more than {age.days} days ago")
     return messages
 
 

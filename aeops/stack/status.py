@@ -134,7 +134,7 @@ def _summary_message(
     if settings is None:
         message = "the stack does not run; `ae up` starts it"
         if services:
-            message += f" ({len(services)} processes are left: `ae down`)"
+            message += f" (left: {len(services)}; `ae down` stops what is left)"
         return message
     if not services:
         return "the stack should run and none of it does: `ae up`"

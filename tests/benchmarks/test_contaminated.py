@@ -15,7 +15,7 @@ def test_every_setting_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     out = tmp_path / "contaminated.json"
     contaminated.main(["--seeds", "1", "--scale", "0.1", "--epochs", "1", "--out", str(out)])
     record = json.loads(out.read_text(encoding="utf-8"))
-    assert [(cell["level"], cell["score"]) for cell in record["cells"]] == [(0.1, "residual"), (0.1, "hull of orientations")]
+    assert [(cell["level"], cell["score"]) for cell in record["cells"]] == [(0.1, "residual"), (0.1, "hull of edges")]
     for cell in record["cells"]:
         plain, trained, _, both = cell["settings"].values()
         assert plain["auroc"] != trained["auroc"]  # another model

@@ -9,6 +9,7 @@ import pytest
 from aeops.gate import comparison as comparison_module
 from aeops.recipe.gate_rules import NEEDS_BETTER
 from aeops.report.headline import WORSE, headline, verdict_sentence
+from aeops.report.summary import result_line
 from aeops.report.tables import describe_lead, rate_table
 
 ROOT = Path(__file__).parents[2]
@@ -132,6 +133,15 @@ def test_a_comparison_that_could_not_be_made_is_said_as_it_is():
     assert verdict_sentence(METRICS, comparison, ["keeps_its_error: no sample of label 4"]).startswith(
         "Refused: keeps_its_error: no sample of label 4. It catches"
     )
+
+
+def test_a_run_in_one_line_says_its_state_once():
+    refused = {"recipe": "strict", "version": "1", "state": "refused", "metrics": METRICS, "comparison": NONE_BEFORE}
+    assert result_line(refused | {"reasons": ["keeps_its_promise: 9 %"]}).startswith(
+        "strict 1: Refused: keeps_its_promise: 9 %. It catches"
+    )
+    champion = refused | {"state": "champion", "reasons": []}
+    assert result_line(champion).startswith("strict 1 is champion. Accepted, with no champion to compare it with.")
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "benchmarks" / "records" / "models").glob("*.json")), ids=lambda file: file.stem)

@@ -470,6 +470,16 @@ def test_rows_of_one_id_are_counted(project: NewProject, tmp_path: Path) -> None
     rows.to_csv(tmp_path / "parts.csv", index=False)
     code, printed, _ = project.new("parts", tmp_path / "parts.csv", "--yes")
     assert code == 0
-    assert "part: 1 row has the id of another: a later row replaces an earlier one. If it is no id, --ignore part" in printed
+    assert "part: 1 row with the id of another: a later row replaces an earlier one. If it is no id, --ignore part" in printed
     assert project.new("parts", tmp_path / "parts.csv", "--yes", "--force", "--ignore", "part")[0] == 0
     assert len(project.samples("parts").array) == 300
+
+
+def test_a_table_of_texts_alone_is_refused_with_the_option_that_learns_from_them(project: NewProject, tmp_path: Path) -> None:
+    words = ["the pump leaks", "the motor is hot and was not cleaned", "nothing was found", "a bearing of shaft three is loud"]
+    notes = [f"{words[number % 4]} after {number} hours, says the shift of the night" for number in range(300)]
+    pd.DataFrame({"day": range(300), "note of": notes}).to_csv(tmp_path / "notes.csv", index=False)
+    code, _, refused = project.new("notes", tmp_path / "notes.csv", "--yes")
+    assert code != 0
+    assert refused.rstrip().endswith("to learn from these texts: --text 'note of'")
+    assert project.new("notes", tmp_path / "notes.csv", "--yes", "--text", "note of")[0] == 0

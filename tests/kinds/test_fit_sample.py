@@ -202,5 +202,5 @@ def test_a_large_picture_with_alpha_becomes_what_it_becomes_as_a_whole() -> None
 def test_an_option_that_there_is_not_is_refused() -> None:
     with pytest.raises(UsageError, match="auto, no, yes"):
         fit(b"1", "text/plain", DIGIT, invert="perhaps")
-    with pytest.raises(DataError, match="samples 0 to 1"):
+    with pytest.raises(DataError, match="expected a sample from 0 to 1, got 2"):
         fit(npy(np.stack([digit(), digit()])), "application/x-npy", DIGIT, row=2)

@@ -203,7 +203,7 @@ def test_the_page_takes_csv_and_draws_each_channel_by_its_name(detector: Detecto
     assert [block.title for block in blocks] == ["temperature", "pressure"]
     assert all(block.content.count("<polyline") == 3 for block in blocks), "given, reconstruction, nearest"
     assert not why_not
-    with pytest.raises(DataError, match="holds the windows 0 to"):
+    with pytest.raises(DataError, match="expected a window from 0 to "):
         kind.fit_sample(broken.read_bytes(), "text/csv", spec, FitOptions(row=999))
 
 

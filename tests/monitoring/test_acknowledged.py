@@ -12,6 +12,7 @@ from local_receivers import name_webhook, notices_of, receiver
 from monitored_project import on_day, promotion_of
 
 from aeops.cli.main import main
+from aeops.cli.status import print_status
 from aeops.drawing.words import format_odds
 from aeops.files import make_folder
 from aeops.monitoring import paths
@@ -24,22 +25,28 @@ from aeops.monitoring.signals import _describe_evidence
 from aeops.monitoring.verdict_text import TOO_FEW, describe_calm
 from aeops.project import Project
 from aeops.registry import ledger
-from aeops.registry.acknowledgement import alarm_evidence, describe_answer, find_acknowledgement
+from aeops.registry.acknowledgement import alarm_evidence, describe_answer, describe_closing, find_acknowledgement, find_closing
 from aeops.registry.ledger import Decision
 from aeops.stack.alarms import read_alarms
+from aeops.stack.status import read_stack_status
 
 ALARMS = [{"name": "scores", "since": "2026-11-20"}, {"name": "codes", "since": "2026-11-21"}]
+
+
+def write_alarms(project: Project) -> None:
+    """Write the verdict of a check of version 1 with two alarms."""
+    signals = [one | {"verdict": "alarm", "says": f"{one['name']} have moved", "counts": True} for one in ALARMS]
+    file = paths.verdict_file(project, "digits")
+    make_folder(file.parent)
+    document = {"as_of": "2026-11-21T12:00:00+00:00", "version": "1", "signals": signals, "drift": None}
+    file.write_text(json.dumps(document), encoding="utf-8")
 
 
 @pytest.fixture
 def alarmed(registered: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     """The registered champion, whose last check found two alarms."""
     copied = Project(Path(shutil.copytree(registered.root, tmp_path / "copy")), tmp_path / "copy" / ".ae")
-    signals = [one | {"verdict": "alarm", "says": f"{one['name']} have moved", "counts": True} for one in ALARMS]
-    file = paths.verdict_file(copied, "digits")
-    make_folder(file.parent)
-    document = {"as_of": "2026-11-21T12:00:00+00:00", "version": "1", "signals": signals, "drift": None}
-    file.write_text(json.dumps(document), encoding="utf-8")
+    write_alarms(copied)
     monkeypatch.chdir(copied.root)
     for name in ("MLFLOW_TRACKING_URI", "AE_HOME"):
         monkeypatch.delenv(name, raising=False)
@@ -94,6 +101,20 @@ def test_there_must_be_an_alarm_of_the_present_champion(alarmed: Project, capsys
         assert "no alarm of the present champion of digits" in capsys.readouterr().err
 
 
+def test_the_status_says_who_has_seen_an_alarm_by_name_and_as_json(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    write_alarms(project)
+    entry(project, "acknowledgement", evidence=alarm_evidence(ledger.read_entries(project, "digits"), ALARMS[:1]))
+    seen, unseen = read_alarms(project)
+    assert (seen.to_dict()["seen_by"], seen.to_dict()["why"], unseen.to_dict()["seen_by"]) == ("ada", "so", None)
+    status = read_stack_status(project)
+    assert {"recipe", "signal", "says", "as_of", "seen_by", "why"} == set(status["alarms"][0])
+    print_status(status)
+    head, first, second = capsys.readouterr().out.partition("\nalarms\n")[2].splitlines()[:3]
+    assert head.endswith("seen by")
+    assert first.rstrip().endswith("ada")
+    assert not second.rstrip().endswith("ada")
+
+
 def entry(project: Project, event: str, **options: object) -> None:
     values = {"who": "ada", "why": "so", "evidence": {"sha256": "1" * 64}} | options
     ledger.append_entry(project, Decision(event, "digits", str(values.pop("version", "1")), **values))  # type: ignore[arg-type]
@@ -119,6 +140,21 @@ def test_a_retrain_is_answered_by_the_first_decision_after_it(project: Project) 
     after = first[-1].timestamp
     entry(project, "refusal", version="2", why="worse")
     assert describe_answer(ledger.read_entries(project, "digits"), after) == "version 2 was refused: worse"
+
+
+def test_alarms_are_closed_by_the_entry_by_which_their_version_stopped_being_champion(project: Project) -> None:
+    said = []
+    for event, before, after in (("promotion", "1", "2"), ("rollback", "2", "1"), ("retirement", "1", None)):
+        entry(project, event, version=after or before, from_version=before, to_version=after)
+        closing = find_closing(ledger.read_entries(project, "digits"), before)
+        assert closing is not None
+        said.append(describe_closing(closing).partition(" on ")[0])
+    assert said == ["version 2 became champion", "ada made version 1 champion again", "ada retired version 1"]
+    entries = ledger.read_entries(project, "digits")
+    second = find_closing(entries, "2")
+    assert second is not None
+    assert second.event == "rollback", "not the retirement after it"
+    assert find_closing(entries, None) is None
 
 
 def test_a_retrain_without_a_version_says_why(project: Project) -> None:

@@ -94,7 +94,7 @@ def test_the_fragment_marks_the_highest_part_and_says_why(project: Project) -> N
     table = shown.partition('<table class="parts">')[2].partition("</table>")[0]
     assert table.count("<tr") == 1 + 4
     first_row = table.split("<tr")[2]
-    assert result.parts[0]["score"] in first_row
+    assert short_part_name(result.parts[0]["score"]) in first_row
     assert "highest" in first_row
     assert f"{result.parts[0]['value']:+.2f}" in first_row
     assert result.reason in shown

@@ -216,11 +216,16 @@ def test_a_version_that_waits_for_approval_is_at_the_top_with_the_command(projec
 def test_a_recipe_whose_champion_was_retired_is_not_said_to_have_one(project: Project, tmp_path: Path) -> None:
     copy = copied(project, tmp_path)
     promotion.retire(open_store(copy), "digits", who="ada", why="the line has closed")
+    write(copy.home / "monitoring" / "digits" / "page.html", "<!DOCTYPE html><title>months</title><body><h1>Alarm</h1></body>")
     with Served(copy) as running, httpx.Client(base_url=running.address, timeout=30) as asking:
         wait_for(lambda: "data-loading" not in asking.get("/").text, 60)
         text = page(asking, "/").text
+        recipe_text, months_text = page(asking, "/r/digits").text, page(asking, "/r/digits/monitoring").text
     assert "The champion's run has no metrics." not in text
     assert "No version is champion, so there are no key figures." in text
+    for shown in (text, recipe_text, months_text):
+        assert "closed: ada retired version 1 on " in shown, "the check before the retirement found an alarm"
+        assert "the line has closed" in shown
 
 
 def test_the_service_may_try_a_new_champion_for_a_while(project: Project) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import numpy as np
@@ -18,7 +19,10 @@ from stack_processes import record_service
 from aeops.bundle.detector import Detector
 from aeops.errors import DataError, InfrastructureError, UsageError
 from aeops.kinds.pictures import data_address
+from aeops.kinds.results import PageBlock
+from aeops.kinds.samples import FittedSample
 from aeops.page import pictures
+from aeops.page.app import template_environment
 from aeops.page.stack_status import ServiceStatus, check_service
 from aeops.page.try_it import LARGEST_UPLOAD, Upload, try_sample
 from aeops.predictions import prediction_store
@@ -210,3 +214,28 @@ def test_a_picture_survives_as_it_is() -> None:
 
     read = Image.open(io.BytesIO(base64.b64decode(data_address(values).partition(",")[2])))
     assert np.array_equal(np.asarray(read).transpose(2, 0, 1), values)
+
+
+def test_a_part_of_a_score_has_the_name_that_reports_have_and_an_empty_text_is_said_to_be_nothing() -> None:
+    threshold = SimpleNamespace(value=1.0, method=SimpleNamespace(describe_rate=lambda: "flags 1 % of normal samples"))
+    facts = {
+        "is_anomaly": False,
+        "flags": [],
+        "score": 0.1,
+        "p_value": 0.5,
+        "version": "1",
+        "scorer": "this page",
+        "prediction_id": "",
+    }
+    result = SimpleNamespace(
+        name="pasted text",
+        scored_sample=SimpleNamespace(threshold=threshold, **facts),
+        panels=[PageBlock("text", " ", "What the model makes of it")],
+        parts=[{"score": "local-hull (orientations)", "value": 1.2}, {"score": "normalised-residual", "value": 0.4}],
+        fitted_sample=FittedSample(np.zeros((1, 2)), [], []),
+        **dict.fromkeys(("histogram", "missing_error", "reason", "champion"), ""),
+    )
+    text = template_environment().get_template("try_result.html.j2").render(result=result, parts_unit="")
+    assert "local-hull of edges" in text
+    assert "<td>residual</td>" in text
+    assert '<blockquote><span class="quiet">nothing</span></blockquote>' in text

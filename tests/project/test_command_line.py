@@ -223,3 +223,10 @@ def test_the_pages_that_messages_and_recipes_name_are_printed(capsys: pytest.Cap
     assert "gates                How the gate decides" in capsys.readouterr().out
     assert main(["docs", "docs/gats.md"]) == 2
     assert "no page 'docs/gats.md': did you mean gates?; `ae docs` lists all" in capsys.readouterr().err
+
+
+def test_why_of_a_recipe_says_where_versions_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["why", "digits"]) == 2
+    refused = capsys.readouterr().err
+    assert "expected a prediction such as 7f3a9c2e-12 or a version such as digits@7, got 'digits'" in refused
+    assert "ae show RECIPE lists versions" in refused

@@ -107,3 +107,13 @@ def test_the_docs_install_the_version_of_today() -> None:
     named = re.findall(r"ae_pipeline-([0-9.]+)-py3", "".join(page.read_text(encoding="utf-8") for page in PAGES))
     assert len(named) > 4
     assert set(named) == {metadata.version("ae-pipeline")}
+
+
+def test_the_tours_outputs_are_stored_without_the_styles_of_a_terminal() -> None:
+    import nbformat
+
+    tour = load_script("run_tour")
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("!ae runs"), nbformat.v4.new_markdown_cell("then")])
+    printed = "\x1b[1mversion\x1b[0m  \x1b[3;31mwhy\x1b[0m [1m stays"
+    notebook.cells[0].outputs = [nbformat.v4.new_output("stream", text=printed), nbformat.v4.new_output("display_data")]
+    assert tour.strip_styles(notebook).cells[0].outputs[0]["text"] == "version  why [1m stays"

@@ -14,6 +14,7 @@ from aeops.errors import InfrastructureError
 from aeops.machine.lock import run_lock
 from aeops.project import Project
 from aeops.recipe.reader import load_recipe
+from aeops.registry import ledger
 from aeops.stages.ingest import ingest
 
 
@@ -160,3 +161,12 @@ def test_a_program_gets_the_checks_as_json(project: Project) -> None:
     answer = json.loads(done.stdout)
     assert (done.returncode, answer["faults"]) == (0, 0)
     assert {"python", "disk", "recipes", "mlflow"} <= {check["subject"] for check in answer["checks"]}
+
+
+def test_a_recipe_whose_only_version_was_refused_leads_to_the_reasons(project: Project) -> None:
+    assert health_checks.describe_missing_champion("small", []).type_this == "ae run small"
+    refusal = ledger.Decision("refusal", "small", "1", "the gate", "worse than kNN", {"sha256": "1" * 64})
+    ledger.append_entry(project, refusal)
+    found = health_checks.describe_missing_champion("small", ledger.read_entries(project, "small"))
+    assert (found.level, found.message) == ("note", "no champion: version 1 was refused")
+    assert found.type_this == "ae why small@1"

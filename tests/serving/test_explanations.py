@@ -195,6 +195,11 @@ def test_a_sentence_about_a_text_quotes_its_tokens() -> None:
     assert describe_explanation(explanation) == "1 of 4 tokens wrong: 'cat' read as 'dog'; least expected: 'cat', 'sees', 'a'"
 
 
+def test_a_token_that_the_model_reads_as_the_end_of_the_text_is_nothing() -> None:
+    explanation: Explanation = {"tokens": 2, "share": 0.5, "wrong": [{"place": 1, "given": " cat", "made": ""}]}
+    assert describe_explanation(explanation) == "1 of 2 tokens wrong: 'cat' read as nothing"
+
+
 def test_each_part_is_counted_where_it_says_most() -> None:
     part_scores = np.array([[1.0, 2.0, 0.0], [3.0, 2.0, 0.0], [0.0, 0.5, 0.4]])
     assert count_leading_parts(["a", "b", "c"], part_scores) == {"a": 1, "b": 2, "c": 0}

@@ -2,6 +2,7 @@
 
 import io
 import json
+from importlib import resources
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -414,3 +415,28 @@ def test_marks_of_missing_values_mean_the_same_at_every_door(tmp_path: Path) -> 
     assert np.isnan(detector.read_file(tmp_path / "rows.parquet").values).sum(axis=1).tolist() == [1, 2, 2]
     pasted = KIND.fit_sample(json.dumps(marked).encode(), "application/json", detector.spec, FitOptions(row=2))
     assert np.isnan(pasted.batch).sum() == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "row", "told"),
+    [
+        (b"1.2,3,red", 0, "CSV with a header line and a row below it, got one line"),
+        (b"alcohol;hue\n1,2;3", 0, "a header line and commas between the cells, got neither"),
+        (None, 9, "expected a row from 0 to 1, got 9"),
+    ],
+)
+def test_the_page_says_what_a_pasted_row_lacks(
+    detector: Detector, frame: pd.DataFrame, content: bytes | None, row: int, told: str
+) -> None:
+    content = content or frame[:2].to_csv(index=False).encode()
+    with pytest.raises(DataError, match=told):
+        detector.data_kind.fit_sample(content, "text/plain", detector.spec, FitOptions(row=row))
+
+
+def test_the_page_shows_a_row_with_a_line_for_each_column(detector: Detector, frame: pd.DataFrame) -> None:
+    fitted = detector.data_kind.fit_sample(frame[:1].to_csv(index=False).encode(), "text/csv", detector.spec, FitOptions())
+    given = detector.data_kind.page_panels(fitted.batch, None, detector.spec)[0][0]
+    assert len(given.content.splitlines()) == len(detector.spec.columns)
+    style = resources.files("aeops.page").joinpath("templates/page.css").read_text(encoding="utf-8")
+    [rule] = [line for line in style.splitlines() if line.startswith("blockquote{")]
+    assert "white-space:pre-line" in rule, "the lines stay lines in a browser"

@@ -1,4 +1,4 @@
-"""A flow for the tests of the stack: holds the workspace and an MLflow run open until a file says go, and notes both ends."""
+"""A flow for the tests of the stack: holds a dataset and an MLflow run open until a file says go, and notes both ends."""
 
 import os
 import time
@@ -6,6 +6,7 @@ from typing import Any
 
 from prefect import State
 
+from aeops.machine.lock import RunUse
 from aeops.machine.process_identity import this_process
 from aeops.project import find_project
 from aeops.registry.killed_runs import PROCESS_TAG
@@ -18,7 +19,7 @@ DATASET = {"dataset": "none", "content_sha256": "0" * 64}
 @flow_run.pipeline_flow("waiting", "wait")
 def waiting(recipe: str) -> State[dict[str, Any]]:
     project = find_project()
-    with flow_run.workspace(project, f"wait {recipe}"):
+    with flow_run.workspace(project, f"wait {recipe}", RunUse(recipe, DATASET["dataset"])):
         store = open_store(project)
         run = store.start_run(recipe, {PROCESS_TAG: this_process().text}, {}, DATASET)
         write(project.home, f"begin {recipe} {os.getpid()} {run}")
