@@ -158,8 +158,8 @@ def _oddities(listing: ImageFolder, probe: ImageProbe, layout: ImageLayout, rule
         lines.append(f"{len(probe.problems):,} cannot be read, and will be set aside: {_some(probe.problems)}")
     if probe.frames:
         lines.append(
-            f"{format_count(len(probe.frames), 'file')} with several pages or frames, of which the first is read (frames: each in "
-            f"the recipe makes a sample of each): {_names(probe.frames)}"
+            f"{format_count(len(probe.frames), 'file')} with several pages or frames; of each the first is read (frames: each in "
+            f"the recipe makes samples of all): {_names(probe.frames)}"
         )
     if probe.turned:
         lines.append(f"{probe.turned:,} are turned upright by their EXIF orientation")
