@@ -369,7 +369,7 @@ def test_where_both_supervisors_are_killed_status_says_so_and_up_mends_it(stack:
 
 def test_in_the_foreground_sigterm_leaves_no_process_and_no_port(stack: Stack) -> None:
     foreground = stack.checkout.start("up", "--foreground")
-    wait_for(lambda: "ae down stops it" in (stack.checkout.root / "started.log").read_text(), seconds=120)
+    wait_for(lambda: "`ae down` to stop it" in (stack.checkout.root / "started.log").read_text(), seconds=120)
     started = {process.pid for group in stack_processes(stack.project).values() for process in group}
     assert len(started) > 6
     foreground.send_signal(signal.SIGTERM)
