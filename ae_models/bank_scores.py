@@ -17,6 +17,7 @@ from ae_models.sample_sets import SampleArray
 from ae_models.score_interface import ENERGY_FLOOR, Score, log_energy, to_shares, to_vectors
 from ae_models.score_samples import ScoreSamples
 from ae_models.tangents import tangent_vectors
+from ae_models.tied_rows import separate_rows
 
 if TYPE_CHECKING:
     from ae_models.autoencoder import Autoencoder
@@ -56,9 +57,9 @@ class FoundRows(NamedTuple):
 class BankScore(Score):
     """A score by the nearest rows of a bank of normal samples.
 
-    Buffers: `bank` (views, rows, numbers), its rows as they are compared; `half_norms` (views, rows), half their squared norms;
-    `mean` (views, numbers) and `whitening` (views, numbers, numbers), of codes; `samples`, the raw rows. There is one view of an
-    input, and one of each member's code.
+    Buffers: `bank` (views, rows, numbers), its rows as they are compared, with a little noise where many are equally near (see
+    `ae_models.tied_rows`); `half_norms` (views, rows), half their squared norms; `mean` (views, numbers) and `whitening` (views,
+    numbers, numbers), of codes; `samples`, the raw rows. There is one view of an input, and one of each member's code.
     """
 
     bank: Tensor
@@ -184,7 +185,8 @@ class BankScore(Score):
             every_view = self._all_views(samples, np.sort(order[:_K_CENTRE_CANDIDATES]))
             self.mean = torch.stack([view.mean(0) for view in every_view])
             self.whitening = torch.stack(list(map(_whitening, every_view)))
-        self.bank = torch.stack([self._as_compared(vectors, view) for view, vectors in enumerate(views)])
+        compared = [self._as_compared(vectors, view) for view, vectors in enumerate(views)]
+        self.bank = torch.stack([separate_rows(rows, samples.seed) for rows in compared])
         self.half_norms = self.bank.square().sum(2) / 2
         self.samples = torch.from_numpy(samples.raw_inputs("train", chosen))
 
@@ -309,7 +311,9 @@ class LocalHullScore(BankScore):
         self._shape = (channels, *(side // self.pool for side in sides))
 
     def residual(self, vectors: Tensor, neighbours: Tensor, inputs: Tensor) -> Tensor:
-        centre = neighbours.mean(1)
+        # From the nearest one on, so that the mean of copies is that row, without a rounding error that would be a direction.
+        nearest = neighbours[:, :1]
+        centre = (nearest + (neighbours - nearest).mean(1, keepdim=True))[:, 0]
         groups = [neighbours - centre.unsqueeze(1)]
         if self.tangents:
             groups += self._tangents(vectors, centre, inputs)
