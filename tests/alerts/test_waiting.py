@@ -229,7 +229,7 @@ def test_commands_say_how_many_wait_and_send_them(project: Project, capsys: pyte
     main(["status"])
     assert "notifications that did not arrive" in capsys.readouterr().out
     [note] = [one for one in health_checks.check_settings(project) if one.type_this == "ae notify --retry"]
-    assert "ops has not got 1 notifications" in note.message
+    assert "ops has not got 1 notification, " in note.message
     assert main(["notify", "--retry", "--test"]) == 2
     assert "expected --test or --retry, got both" in capsys.readouterr().err
     with receiver(200) as seen:
