@@ -245,8 +245,8 @@ def test_rows_that_share_their_times_are_no_series_of_their_means(project: NewPr
     code, printed, _ = project.new("mixed", write(rows, tmp_path / "mixed.csv"), "--yes")
     assert code == 0
     assert "67% of the rows have the time of another. If they are of several machines, say --group COLUMN" in printed
-    assert project.new("told", tmp_path / "mixed.csv", "--yes", "--group", "Maschine")[0] == 0
-    steps = project.recipe("told").fit.input.steps
+    assert project.new("machines", tmp_path / "mixed.csv", "--yes", "--group", "Maschine")[0] == 0
+    steps = project.recipe("machines").fit.input.steps
     assert steps is not None
     assert steps.machine == "Maschine"
 

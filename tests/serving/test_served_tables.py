@@ -418,7 +418,7 @@ def test_marks_of_missing_values_mean_the_same_at_every_door(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("content", "row", "told"),
+    ("content", "row", "message"),
     [
         (b"1.2,3,red", 0, "CSV with a header line and a row below it, got one line"),
         (b"alcohol;hue\n1,2;3", 0, "a header line and commas between the cells, got neither"),
@@ -426,10 +426,10 @@ def test_marks_of_missing_values_mean_the_same_at_every_door(tmp_path: Path) -> 
     ],
 )
 def test_the_page_says_what_a_pasted_row_lacks(
-    detector: Detector, frame: pd.DataFrame, content: bytes | None, row: int, told: str
+    detector: Detector, frame: pd.DataFrame, content: bytes | None, row: int, message: str
 ) -> None:
     content = content or frame[:2].to_csv(index=False).encode()
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=message):
         detector.data_kind.fit_sample(content, "text/plain", detector.spec, FitOptions(row=row))
 
 
